@@ -1,0 +1,130 @@
+package actions
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/parley-chat/parley/internal/event"
+)
+
+// Env is what an action works with. It lives for one command.
+type Env struct {
+	// Page is nil for actions of the local and REST planes.
+	Page Page
+	// Browser is nil in the visitor's own tab.
+	Browser Browser
+	// Webview is the webview page that is open in the session, or nil.
+	Webview Page
+	Site    Site
+	// Sites returns all sites of the configuration.
+	Sites   func() []Site
+	Visitor event.Visitor
+	// State is what Parley knows of the session. The action may change it: the
+	// session's lane belongs to the command alone.
+	State *State
+	// Profile is what Parley keeps of the visitor. A change is stored before the
+	// result is published.
+	Profile *Profile
+	// Key names the command's effect: the same command has the same key on
+	// every attempt.
+	Key string
+	// CommandID is the command's id, for facts and queues.
+	CommandID string
+	// Fence is the owner's token. The page refuses a lower one than it has seen.
+	Fence uint64
+	Now   func() time.Time
+	Log   *slog.Logger
+}
+
+// Do runs the driver's function, at most once per page life for this command:
+// a repetition gets the first answer.
+func (e Env) Do(ctx context.Context, name string, arg, out any) error {
+	return e.Page.Call(ctx, name, envelope{Key: e.Key + "/" + name, Fence: e.Fence, Arg: arg}, out)
+}
+
+// Look runs a function that changes nothing. It has no key.
+func (e Env) Look(ctx context.Context, name string, arg, out any) error {
+	return e.Page.Call(ctx, name, envelope{Fence: e.Fence, Arg: arg}, out)
+}
+
+// On returns the environment with another page in the place of the session's
+// own: the webview.
+func (e Env) On(p Page) Env {
+	e.Page = p
+	return e
+}
+
+// envelope is the argument of every driver function; runtime.js opens it.
+type envelope struct {
+	Key   string `json:"key,omitempty"`
+	Fence uint64 `json:"fence,omitempty"`
+	Arg   any    `json:"arg"`
+}
+
+// Site is a customer's website as an action sees it.
+type Site struct {
+	Name     string
+	Provider string
+	// AppID is the provider's id of the bot or workspace on this site.
+	AppID string
+	// BotID and BotName describe the bot, where the configuration tells them.
+	BotID, BotName string
+	// Mode is the widget's mode on this site.
+	Mode string
+	// URL is the page that a headless session shows.
+	URL string
+	// Domains are the site's host names.
+	Domains []string
+	// Webviews are the origins whose pages may be opened as webviews.
+	Webviews []string
+	// Variables and Block are given to every boot.
+	Variables map[string]any
+	Block     string
+}
+
+// State is what Parley knows of a session while a page is held. All of it can
+// be stored and restored.
+type State struct {
+	// AppID, Mode, User, Variables and Block are what the widget was last
+	// booted with, so that it can be mounted again.
+	AppID     string         `json:"app_id,omitempty"`
+	Mode      string         `json:"mode,omitempty"`
+	User      map[string]any `json:"user,omitempty"`
+	Variables map[string]any `json:"variables,omitempty"`
+	Block     string         `json:"block,omitempty"`
+	// Booted and Open are kept up to date by the driver's signals.
+	Booted bool `json:"booted"`
+	Open   bool `json:"open"`
+	// Opened and Closed count the callbacks of this page life.
+	Opened int `json:"opened"`
+	Closed int `json:"closed"`
+	// Subscriptions are the callbacks that somebody asked for.
+	Subscriptions []Subscription `json:"subscriptions,omitempty"`
+	// WebviewURL is the webview page that is open, or "".
+	WebviewURL string `json:"webview_url,omitempty"`
+}
+
+// Subscription says that somebody wants to hear of a fact.
+type Subscription struct {
+	ID string `json:"id"`
+	// Fact is event.FactWidgetOpened or event.FactWidgetClosed.
+	Fact string `json:"fact"`
+}
+
+// Profile is what Parley keeps of a visitor on a site beyond the life of a
+// page. It is stored in the bus.
+type Profile struct {
+	// Kept are attributes of an anonymous visitor, for the day on which the
+	// visitor is identified.
+	Kept map[string]any `json:"kept,omitempty"`
+	// Sent are the times of the vendor's counted calls, oldest first, by the
+	// action's name.
+	Sent map[string][]time.Time `json:"sent,omitempty"`
+	// Pending are attributes that wait for the vendor's budget.
+	Pending map[string]any `json:"pending,omitempty"`
+	// PendingFrom are the ids of the commands that Pending came from.
+	PendingFrom []string `json:"pending_from,omitempty"`
+	// FlushAt is when Pending is sent. Zero when nothing waits.
+	FlushAt time.Time `json:"flush_at,omitzero"`
+}

@@ -1,0 +1,174 @@
+package event
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/parley-chat/parley/internal/fault"
+)
+
+// Class is the scope of an action as a token of a subject, so that "read
+// actions only" is one permission.
+type Class string
+
+// The classes.
+const (
+	ClassRead  Class = "r"
+	ClassWrite Class = "w"
+	ClassAdmin Class = "a"
+)
+
+// typePrefix is the reverse domain name in front of every type.
+const typePrefix = "chat.parley."
+
+// CommandType returns the CloudEvents type of the action's commands.
+func CommandType(action string) string { return typePrefix + "command." + action + ".v1" }
+
+// ResultType returns the CloudEvents type of the action's results.
+func ResultType(action string) string { return typePrefix + "result." + action + ".v1" }
+
+// FactType returns the CloudEvents type of the provider's fact, such as
+// FactType("botstar", FactWidgetOpened).
+func FactType(provider, fact string) string {
+	return typePrefix + "event." + provider + "." + fact + ".v1"
+}
+
+// TriggerType returns the CloudEvents type of the kind of trigger, such as
+// "track".
+func TriggerType(kind string) string { return typePrefix + "trigger." + kind + ".v1" }
+
+// ActionOfType returns the action that a command's or result's type names.
+func ActionOfType(typ string) (string, bool) {
+	for _, kind := range []string{"command.", "result."} {
+		if rest, ok := strings.CutPrefix(typ, typePrefix+kind); ok {
+			return strings.CutSuffix(rest, ".v1")
+		}
+	}
+	return "", false
+}
+
+// CommandSubject returns the subject that a command is published on. The
+// action has three tokens.
+func CommandSubject(class Class, action, site, session string) string {
+	return "cmd." + string(class) + "." + action + "." + site + "." + session
+}
+
+// WorkflowCommandSubject returns the subject of a command that a workflow
+// issues: the bus carries it on to the commands.
+func WorkflowCommandSubject(class Class, action, site, session string) string {
+	return "go." + string(class) + "." + action + "." + site + "." + session
+}
+
+// DueCommandSubject returns the subject that a timer publishes a command on.
+func DueCommandSubject(class Class, action, site, session string) string {
+	return "due." + string(class) + "." + action + "." + site + "." + session
+}
+
+// ResultSubject returns the subject of a result.
+func ResultSubject(action, site, session string) string {
+	return "res." + action + "." + site + "." + session
+}
+
+// FactSubject returns the subject of a fact such as FactWidgetOpened.
+func FactSubject(provider, fact, site, session string) string {
+	return "evt." + provider + "." + fact + "." + site + "." + session
+}
+
+// TriggerSubject returns the subject of a trigger.
+func TriggerSubject(source, kind, site, session string) string {
+	return "in." + source + "." + kind + "." + site + "." + session
+}
+
+// TimerSubject returns the subject of a session's timer. One subject holds one
+// timer: a second one replaces it.
+func TimerSubject(site, session, name string) string {
+	return "timer." + site + "." + session + "." + name
+}
+
+// EffectSubject returns the subject of the effect record of the command with
+// the key: see Key.
+func EffectSubject(site, session, key string) string {
+	return "jrn." + site + "." + session + "." + key
+}
+
+// DeadSubject returns the subject of a dead letter. Site and session are "-"
+// when the message does not tell them.
+func DeadSubject(reason fault.Reason, site, session string) string {
+	return "dead." + string(reason) + "." + orDash(site) + "." + orDash(session)
+}
+
+func orDash(token string) string {
+	if token == "" {
+		return "-"
+	}
+	return token
+}
+
+// QueueFilter returns the filter, on the stored form of commands, of an action
+// pattern such as "botstar.widget.*" or "*".
+func QueueFilter(pattern string) (string, error) {
+	tokens := strings.Split(pattern, ".")
+	if pattern == "*" || pattern == "" {
+		tokens = []string{"*", "*", "*"}
+	}
+	if len(tokens) == 2 && tokens[1] == "*" {
+		tokens = append(tokens, "*")
+	}
+	if len(tokens) != 3 {
+		return "", fault.New(fault.UnknownAction, "the pattern %q does not have three parts", pattern).
+			WithFix("write provider.object.verb, with * for any part, such as botstar.widget.*")
+	}
+	for _, token := range tokens {
+		if token != "*" && !isName(token) {
+			return "", fault.New(fault.UnknownAction, "the pattern %q has the part %q", pattern, token).
+				WithFix("use lower-case letters, digits and _, or * for any")
+		}
+	}
+	return "cq.*.*." + strings.Join(tokens, ".") + ".*.*", nil
+}
+
+var (
+	tokenForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`) //nolint:gochecknoglobals // compiled once, never changed.
+	nameForm  = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)    //nolint:gochecknoglobals // compiled once, never changed.
+)
+
+// IsToken reports whether the text is a legal site or session token.
+func IsToken(text string) bool { return tokenForm.MatchString(text) }
+
+func isName(text string) bool { return nameForm.MatchString(text) }
+
+// IsAction reports whether the text has the form of an action's name.
+func IsAction(text string) bool {
+	tokens := strings.Split(text, ".")
+	return len(tokens) == 3 && isName(tokens[0]) && isName(tokens[1]) && isName(tokens[2])
+}
+
+// Address is what the subject of a command, result or fact tells.
+type Address struct {
+	Class         Class // only of a command
+	Action        string
+	Site, Session string
+}
+
+// ParseCommandSubject reads the subject of a command, as it was published or as
+// the queue stores it.
+func ParseCommandSubject(subject string) (Address, error) {
+	tokens := strings.Split(subject, ".")
+	switch {
+	case len(tokens) == 7 && (tokens[0] == "cmd" || tokens[0] == "go" || tokens[0] == "due"):
+		tokens = tokens[1:]
+	case len(tokens) == 8 && tokens[0] == "cq":
+		tokens = tokens[2:]
+	default:
+		return Address{}, fault.New(fault.Malformed, "the subject %q is not a command's", subject)
+	}
+	a := Address{Class: Class(tokens[0]), Action: strings.Join(tokens[1:4], "."), Site: tokens[4], Session: tokens[5]}
+	if !IsAction(a.Action) || !IsToken(a.Site) || !IsToken(a.Session) {
+		return Address{}, fault.New(fault.Malformed, "the subject %q has an illegal token", subject)
+	}
+	return a, nil
+}
+
+// String returns the address for a person.
+func (a Address) String() string { return fmt.Sprintf("%s on %s for %s", a.Action, a.Site, a.Session) }

@@ -1,0 +1,141 @@
+package fault
+
+import "slices"
+
+// Reason is the exact kind of a failure. Programs switch on it.
+type Reason string
+
+// The reasons, in the order of docs/errors.md.
+const (
+	SchemaViolation     Reason = "schema_violation"
+	Malformed           Reason = "malformed_message"
+	TooLarge            Reason = "payload_too_large"
+	UnknownAction       Reason = "unknown_action"
+	UnknownSite         Reason = "unknown_site"
+	UnmappedDomain      Reason = "unmapped_domain"
+	BadConfig           Reason = "bad_config"
+	BadRule             Reason = "bad_rule"
+	IDReused            Reason = "id_reused"
+	NotBooted           Reason = "not_booted"
+	BootFailed          Reason = "boot_failed"
+	NotOpen             Reason = "not_open"
+	ModeNotSupported    Reason = "mode_not_supported"
+	ModeConflict        Reason = "mode_conflict"
+	NoInlineTarget      Reason = "no_inline_target"
+	AnonymousSession    Reason = "anonymous_session"
+	NoAttributes        Reason = "no_attributes"
+	BudgetExhausted     Reason = "budget_exhausted"
+	NotDeclared         Reason = "not_declared"
+	WebviewNotOpen      Reason = "webview_not_open"
+	WebviewNotReady     Reason = "webview_not_ready"
+	WebviewScriptError  Reason = "webview_script_error"
+	WebviewRejected     Reason = "webview_rejected"
+	WebviewNotAllowed   Reason = "webview_not_allowed"
+	UnsupportedProvider Reason = "unsupported_by_provider"
+	UnsupportedExecutor Reason = "unsupported_by_executor"
+	ConsentMissing      Reason = "consent_missing"
+	GrantMissing        Reason = "grant_missing"
+	EgressDenied        Reason = "egress_denied"
+	PageLoadFailed      Reason = "page_load_failed"
+	WidgetNotReady      Reason = "widget_not_ready"
+	WidgetFailed        Reason = "widget_failed"
+	NotConfirmed        Reason = "not_confirmed"
+	PageHung            Reason = "page_hung"
+	PageNavigated       Reason = "page_navigated"
+	PageCrashed         Reason = "page_crashed"
+	BrowserCrashed      Reason = "browser_crashed"
+	BrowserMissing      Reason = "browser_missing"
+	BrowserStart        Reason = "browser_start_failed"
+	BrowserBusy         Reason = "browser_busy"
+	StaleFence          Reason = "stale_fence"
+	PageAnswerInvalid   Reason = "page_answer_invalid"
+	CommandExpired      Reason = "command_expired"
+	DeadlineExceeded    Reason = "deadline_exceeded"
+	TooManyAttempts     Reason = "too_many_attempts"
+	BusUnavailable      Reason = "bus_unavailable"
+	BusMisconfigured    Reason = "bus_misconfigured"
+	BusDenied           Reason = "bus_denied"
+	QueueFull           Reason = "queue_full"
+	NoWorker            Reason = "no_worker"
+	ShuttingDown        Reason = "shutting_down"
+	InternalError       Reason = "internal_error"
+)
+
+// Entry describes a reason: its class, what it means, and what to do.
+type Entry struct {
+	Reason  Reason
+	Code    Code
+	Meaning string
+	Fix     string
+}
+
+// Entry returns the description of the reason. An unknown reason is an
+// internal error.
+func (r Reason) Entry() Entry {
+	for _, entry := range table() {
+		if entry.Reason == r {
+			return entry
+		}
+	}
+	return Entry{Reason: r, Code: Internal, Meaning: "a reason that is not in the table", Fix: "report this as a bug"}
+}
+
+// Reasons returns every reason, in the order of the documentation.
+func Reasons() []Entry { return slices.Clone(table()) }
+
+func table() []Entry {
+	return []Entry{
+		{SchemaViolation, Invalid, "the data does not fit the schema of its type", "correct the field that the message names; `publisher actions NAME` prints the schema"},
+		{Malformed, Invalid, "the message is not a CloudEvent that we can read", "send CloudEvents 1.0 in binary or structured mode; `publisher send --dry-run` shows a correct one"},
+		{TooLarge, Invalid, "the message is larger than the limit", "send less, or send a reference (`dataref`)"},
+		{UnknownAction, NotFound, "no action has this name or alias", "`publisher actions` lists the names"},
+		{UnknownSite, NotFound, "no site of the configuration has this name", "add the site under `sites:` in parley.yaml; `worker doctor` lists the sites"},
+		{UnmappedDomain, NotFound, "no site of the configuration has this domain", "add the domain to a site's `domains:` in parley.yaml"},
+		{BadConfig, Invalid, "the configuration is wrong", "correct the line that the message shows; `worker doctor` checks it"},
+		{BadRule, Invalid, "a workflow rule is wrong", "correct the line that the message shows"},
+		{IDReused, Conflict, "the id was used before, with other parameters", "use a new id for a new command"},
+		{NotBooted, Unmet, "the widget is not booted, and the command forbids to boot it", "send `botstar.widget.boot` first, or leave out `auto_boot: false`"},
+		{BootFailed, Unmet, "the widget could not be booted", "check the site's `app_id` and page; the evidence holds what was seen"},
+		{NotOpen, Unmet, "the chat window is not open", "send `botstar.widget.open` first"},
+		{ModeNotSupported, Unmet, "the widget's mode has no such action", "use `botstar.widget.set_mode` to change to livechat or popup"},
+		{ModeConflict, Conflict, "the widget runs in another mode, which boot cannot change", "use `botstar.widget.set_mode`"},
+		{NoInlineTarget, Unmet, "the page has no element to show the inline widget in", "add an element of the class chatbot-container to the page"},
+		{AnonymousSession, Unmet, "the visitor is anonymous, so the vendor would forget this", "identify the visitor with `user_id`"},
+		{NoAttributes, Invalid, "an update without any attribute", "give at least one attribute"},
+		{BudgetExhausted, Exhausted, "the vendor's budget of calls is used up", "wait until the time that the message names"},
+		{NotDeclared, Invalid, "the webview page does not declare this name", "declare it in a meta tag of the webview page, or correct the name"},
+		{WebviewNotOpen, Unmet, "no webview page is open in this session", "name the page in `url`"},
+		{WebviewNotReady, Unmet, "the webview page did not define onChatBotReady", "define a global function onChatBotReady before the SDK's script"},
+		{WebviewScriptError, Unmet, "a script of the webview page failed", "correct the script; the evidence holds its message"},
+		{WebviewRejected, Unmet, "the webview's SDK rejected the response", "read the message; it is the SDK's own"},
+		{WebviewNotAllowed, Denied, "the address is not a webview page of this site", "add its origin to the site's `webviews:` in parley.yaml"},
+		{UnsupportedProvider, Unsupported, "the provider has no such action", "use the substitute that the message names"},
+		{UnsupportedExecutor, Unsupported, "this executor cannot do it", "run the action in a headless browser"},
+		{ConsentMissing, Denied, "the visitor has not consented", "ask for consent, and send it with the trigger"},
+		{GrantMissing, Denied, "the principal has no grant for this", "ask the owner for a grant"},
+		{EgressDenied, Denied, "the address may not be reached from a browser", "only public addresses of registered sites are visited"},
+		{PageLoadFailed, Unavailable, "the page did not load", "check that the site's `url` answers"},
+		{WidgetNotReady, Unavailable, "the widget did not become ready in time", "check that the vendor's script loads on the page"},
+		{WidgetFailed, Unavailable, "the widget threw an error", "the evidence holds its message"},
+		{NotConfirmed, Unavailable, "the action ran, but its effect was not seen", "look at the evidence; try again with a longer timeout"},
+		{PageHung, Unavailable, "the page did not answer", "the tab was closed; the next command opens a new one"},
+		{PageNavigated, Unavailable, "the page went elsewhere during the action", "send the command again"},
+		{PageCrashed, Unavailable, "the page's renderer died", "send the command again; a new tab opens"},
+		{BrowserCrashed, Unavailable, "the browser died", "send the command again; a new browser starts"},
+		{BrowserMissing, Unavailable, "no Chromium is installed", "run `apt-get install chromium-headless-shell chromium-sandbox`, or set `browser.binary`"},
+		{BrowserStart, Unavailable, "Chromium does not start", "run `worker doctor`; it shows Chromium's own message"},
+		{BrowserBusy, Exhausted, "all tabs are in use", "raise `browser.tabs`, or add a worker"},
+		{StaleFence, Conflict, "another worker owns the session now", "nothing to do: the owner carries on"},
+		{PageAnswerInvalid, Unavailable, "the page answered something that is no answer", "look at the evidence: the page may interfere"},
+		{CommandExpired, Expired, "the command's expiry time had passed before it ran", "send it again with a later expiry time"},
+		{DeadlineExceeded, Expired, "the action did not end within its timeout", "raise `timeout_ms`, within the action's bounds"},
+		{TooManyAttempts, Unavailable, "the command failed on every attempt", "read the last reason; `publisher replay` sends it again"},
+		{BusUnavailable, Unavailable, "NATS cannot be reached", "check `nats.url`; `worker doctor` tries it"},
+		{BusMisconfigured, Conflict, "a stream exists with settings that we may not change", "read the message; it names the stream and the setting"},
+		{BusDenied, Denied, "NATS refused the permission", "use credentials that may publish this subject"},
+		{QueueFull, Exhausted, "the queue of this session and action is full", "wait until some of its commands are done"},
+		{NoWorker, Unavailable, "no result came in time", "check that a worker runs and takes this action: `worker doctor`"},
+		{ShuttingDown, Stopping, "the worker is shutting down", "nothing to do: another worker takes the command"},
+		{InternalError, Internal, "a bug in Parley", "report it with the message and the command's id"},
+	}
+}
