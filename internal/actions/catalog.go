@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 
@@ -86,7 +87,7 @@ func (c *Catalog) Find(name string) (spec Spec, alias Alias, err error) {
 		return *s, c.aliases[aliasKey(name)], nil
 	}
 	unknown := fault.New(fault.UnknownAction, "no action is called %q", name)
-	if near := c.nearest(name); near != "" {
+	if near := Nearest(name, slices.Collect(maps.Keys(c.byName))); near != "" {
 		unknown = unknown.WithFix("did you mean %s? `publisher actions` lists the names", near)
 	}
 	return Spec{}, Alias{}, unknown
@@ -122,13 +123,14 @@ func (c *Catalog) Makers(provider string, fact Fact) []Spec {
 	return makers
 }
 
-// nearest returns the name that differs least from the given one, when it
-// differs little.
-func (c *Catalog) nearest(name string) string {
+// Nearest returns the name among the known ones that differs least from the
+// given one, when it differs little, for a "did you mean". It is "" when none
+// is near.
+func Nearest(name string, known []string) string {
 	best, least := "", len(name)/3+1
-	for known := range c.byName {
-		if d := distance(name, known); d < least || d == least && known < best {
-			best, least = known, d
+	for _, k := range known {
+		if d := distance(name, k); d < least || d == least && (best == "" || k < best) {
+			best, least = k, d
 		}
 	}
 	return best
