@@ -129,8 +129,8 @@ func QueueFilter(pattern string) (string, error) {
 }
 
 var (
-	tokenForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`) //nolint:gochecknoglobals // compiled once, never changed.
-	nameForm  = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)    //nolint:gochecknoglobals // compiled once, never changed.
+	tokenForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+	nameForm  = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
 )
 
 // IsToken reports whether the text is a legal site or session token.
