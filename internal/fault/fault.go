@@ -66,7 +66,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Is reports whether the target is an *Error with the same reason.
 func (e *Error) Is(target error) bool {
-	other, ok := target.(*Error) //nolint:errorlint // Is compares one link of the chain.
+	other, ok := target.(*Error)
 	return ok && other.Reason == e.Reason
 }
 

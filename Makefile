@@ -1,0 +1,125 @@
+# `make help` prints the targets. `make check` is what CI runs.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BIN := bin
+LINT := .cache/bin/golangci-lint-2.15.0
+VULN := .cache/bin/govulncheck-1.9.0
+STEP := scripts/step.sh
+# Packages whose tests run under the race detector: those that share memory.
+RACE := ./internal/bus/... ./internal/browser/... ./internal/session/... ./internal/worker/... ./internal/workflow/... ./internal/telemetry/... ./internal/app/...
+FUZZTIME ?= 30s
+TESTFLAGS ?=
+
+.PHONY: help
+help: ## print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+.PHONY: build
+build: ## build bin/worker and bin/publisher
+	@mkdir -p $(BIN)
+	go build -trimpath -o $(BIN)/ ./cmd/worker ./cmd/publisher
+
+.PHONY: demo
+demo: chromium build ## see the main job work, on real parts; KEEP=1 stays up
+	@$(BIN)/worker dev --demo $(if $(KEEP),--keep) $(ARGS)
+
+.PHONY: test
+test: chromium ## all tests, on real NATS and real Chromium
+	go test -tags browser -shuffle=on $(TESTFLAGS) ./...
+
+.PHONY: race
+race: ## the tests of the concurrent packages under the race detector
+	go test -race -shuffle=on $(RACE)
+
+.PHONY: browser
+browser: chromium ## only the tests that need Chromium
+	go test -tags browser -shuffle=on ./internal/browser/... ./internal/actions/... ./internal/worker/... ./internal/app/... ./cmd/...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target, FUZZTIME=30s each
+	scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: generate
+generate: ## write the generated files anew: schemas, docs/actions.md, docs/errors.md
+	go -C tools run ./schemagen -root ..
+
+.PHONY: verify
+verify: ## fail when a generated file, a format or go.mod is stale
+	scripts/fresh.sh
+	go mod verify
+	go mod tidy -diff
+
+.PHONY: lint
+lint: $(LINT) ## golangci-lint, pinned in tools/lint
+	$(LINT) run ./...
+
+.PHONY: fmt
+fmt: $(LINT) ## format the Go code
+	$(LINT) fmt ./...
+
+.PHONY: vuln
+vuln: $(VULN) ## known vulnerabilities that the code can reach
+	$(VULN) -tags browser ./...
+
+.PHONY: compose
+compose: ## check docker-compose.yml against the Compose schema
+	go -C tools/compose test -count=1 ./...
+
+.PHONY: bench
+bench: chromium-full peers ## the figures, each beside its reference; ONLY=<name> for one
+	go run ./bench $(if $(ONLY),-only $(ONLY)) $(ARGS)
+
+.PHONY: smoke
+smoke: chromium peers ## each benchmark once, so that none can rot
+	go test -tags browser -run='^$$' -bench=. -benchtime=1x ./...
+	go run ./bench -smoke
+
+.PHONY: check
+check: ## all that CI runs, in the same order
+	@$(STEP) verify $(MAKE) verify
+	@$(STEP) lint $(MAKE) lint
+	@$(STEP) vet go vet -tags browser ./...
+	@$(STEP) test $(MAKE) test TESTFLAGS=-count=1
+	@$(STEP) race $(MAKE) race
+	@$(STEP) fuzz $(MAKE) fuzz FUZZTIME=10s
+	@$(STEP) compose $(MAKE) compose
+	@$(STEP) bench $(MAKE) smoke
+	@scripts/ratio.sh
+	@echo "check: ok"
+
+.PHONY: up
+up: ## three NATS servers, two workers and the edge, in containers
+	docker compose up --build --detach --wait
+
+.PHONY: down
+down: ## end what `make up` started; the data stays
+	docker compose down
+
+.PHONY: clean
+clean: ## remove what was built, and the demo's data
+	rm -rf $(BIN) .cache .parley bench/out bench/peers/node_modules
+
+.PHONY: chromium chromium-full
+chromium:
+	@scripts/chromium.sh
+chromium-full:
+	@scripts/chromium.sh full
+
+.PHONY: peers
+peers: bench/peers/node_modules/.package-lock.json
+bench/peers/node_modules/.package-lock.json: bench/peers/package.json bench/peers/package-lock.json
+	npm --prefix bench/peers ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# The linter is built from its pinned source: the first time takes minutes.
+$(LINT): tools/lint/go.mod
+	@mkdir -p $(dir $@)
+	go -C tools/lint build -o ../../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+$(VULN): tools/lint/go.mod
+	@mkdir -p $(dir $@)
+	go -C tools/lint build -o ../../$@ golang.org/x/vuln/cmd/govulncheck
+	@touch $@
