@@ -1,0 +1,110 @@
+// Package contend is what the runner of the benchmarks and the contenders have
+// in common. A contender is a process of its own. It reads one [Setup] and then
+// one [Order] after another, a line of JSON each, and answers each of them with
+// a [Report]. What it did is its own word; what it cost in CPU time the runner
+// reads from outside, in the same way for all.
+package contend
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+)
+
+// Setup is the first line that a contender reads. It prepares itself, and
+// answers with the report of no job.
+type Setup struct {
+	// Job names what is to be done in every round.
+	Job string `json:"job"`
+	// Binary is the browser's program.
+	Binary string `json:"binary"`
+	// Flags are the browser flags that every contender gives to the browser.
+	Flags []string `json:"flags"`
+	// URL is the address of the page that carries the widget.
+	URL string `json:"url"`
+	// AppID is the widget's app id on that page.
+	AppID string `json:"app_id"`
+	// Resolve maps the hosts of the stand-ins to their address, and SPKI is the
+	// fingerprint of their key.
+	Resolve map[string]string `json:"resolve"`
+	SPKI    string            `json:"spki"`
+	// Dir is a folder for the contender alone. It is removed afterwards.
+	Dir string `json:"dir"`
+	// Sessions is how many pages are held, where pages are held.
+	Sessions int `json:"sessions"`
+	// Window is how many jobs may be under way at once.
+	Window int `json:"window"`
+}
+
+// Order asks for one round. A round with no jobs asks for the end.
+type Order struct {
+	// Round counts from 0, which is for warming up.
+	Round int `json:"round"`
+	// Jobs is how many jobs the round has.
+	Jobs int `json:"jobs"`
+	// Picks names the session of each job, where sessions are held: all
+	// contenders do the same jobs in the same order.
+	Picks []int `json:"picks,omitempty"`
+}
+
+// Report is what a contender says of a round.
+type Report struct {
+	// Jobs is how many jobs were done and found right.
+	Jobs int `json:"jobs"`
+	// WallUS is the time of the whole round, in microseconds.
+	WallUS float64 `json:"wall_us"`
+	// LatenciesUS are the times of the single jobs, where they are measured.
+	LatenciesUS []float64 `json:"latencies_us,omitempty"`
+	// Error says why the round failed. The run ends with it.
+	Error string `json:"error,omitempty"`
+}
+
+// A Job is what a contender written in Go can do.
+type Job interface {
+	// Round does the jobs of the order, and returns after all of them.
+	Round(o Order) (Report, error)
+	// Close ends everything that the job started.
+	Close() error
+}
+
+// Serve is the contender's side. It starts the job that the setup names, and
+// does the rounds that are asked for, until there is none.
+func Serve(in io.Reader, out io.Writer, start func(Setup) (Job, error)) error {
+	lines, answers := json.NewDecoder(in), json.NewEncoder(out)
+	var setup Setup
+	if err := lines.Decode(&setup); err != nil {
+		return fmt.Errorf("reading the setup: %w", err)
+	}
+	job, err := start(setup)
+	if err != nil {
+		return answer(answers, Report{}, fmt.Errorf("starting %s: %w", setup.Job, err))
+	}
+	if err := answer(answers, Report{}, nil); err != nil {
+		return err
+	}
+	for {
+		var order Order
+		if err := lines.Decode(&order); err != nil || order.Jobs == 0 {
+			break
+		}
+		report, err := job.Round(order)
+		if err := answer(answers, report, err); err != nil {
+			break
+		}
+	}
+	if err := job.Close(); err != nil {
+		return fmt.Errorf("ending %s: %w", setup.Job, err)
+	}
+	return nil
+}
+
+// answer writes the report of a round that went well or not.
+func answer(to *json.Encoder, r Report, failed error) error {
+	if failed != nil {
+		r.Error = failed.Error()
+	}
+	if err := to.Encode(r); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	return failed
+}
