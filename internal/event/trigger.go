@@ -20,6 +20,9 @@ type Trigger struct {
 	OccurredAt time.Time `json:"occurred_at"`
 }
 
+// TriggerKinds returns the kinds of triggers: the last tokens of their types.
+func TriggerKinds() []string { return []string{"track"} }
+
 // DeadLetter is the data of a dead letter: what could not be done, and why. The
 // original message travels beside it, unchanged.
 type DeadLetter struct {
