@@ -74,6 +74,9 @@ type Site struct {
 	Mode string
 	// URL is the page that a headless session shows.
 	URL string
+	// FullPage loads the customer's own page at URL. False means a light page:
+	// the provider's minimal document at the same address.
+	FullPage bool
 	// Domains are the site's host names.
 	Domains []string
 	// Webviews are the origins whose pages may be opened as webviews.
@@ -103,6 +106,24 @@ type State struct {
 	Subscriptions []Subscription `json:"subscriptions,omitempty"`
 	// WebviewURL is the webview page that is open, or "".
 	WebviewURL string `json:"webview_url,omitempty"`
+}
+
+// Facts returns the facts that the state knows of. They are true as long as the
+// page's signals reach the state: without them, ask Provider.Observe.
+func (s *State) Facts() Facts {
+	return Facts{
+		Booted:      s.Booted,
+		Windowed:    s.Booted && (s.Mode == "livechat" || s.Mode == "popup"),
+		Open:        s.Booted && s.Open,
+		Closed:      s.Booted && !s.Open,
+		WebviewOpen: s.WebviewURL != "",
+	}
+}
+
+// Forget drops what is true of one page life only. What the widget was booted
+// with and the subscriptions stay, so that it can be mounted again.
+func (s *State) Forget() {
+	s.Booted, s.Open, s.Opened, s.Closed, s.WebviewURL = false, false, 0, 0, ""
 }
 
 // Subscription says that somebody wants to hear of a fact.

@@ -104,6 +104,7 @@ type WebviewResponded struct {
 // SessionEnded says that a session's tab is gone.
 type SessionEnded struct {
 	Occurrence
-	// Why is crash, hang, idle, evicted or shutdown.
+	// Why is crash, hang, idle, evicted, shutdown, overflow (the page said more
+	// than could be published) or retry (a command asked for a new page).
 	Why string `json:"why"`
 }
