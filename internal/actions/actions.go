@@ -38,6 +38,22 @@ const (
 	WebviewOpen Fact = "webview_open" // A webview page is open and ready.
 )
 
+// Unmet returns the reason of a command that may not or cannot make the fact
+// true.
+func (f Fact) Unmet() fault.Reason {
+	switch f {
+	case Booted:
+		return fault.NotBooted
+	case Windowed:
+		return fault.ModeNotSupported
+	case Open, Closed:
+		return fault.NotOpen
+	case WebviewOpen:
+		return fault.WebviewNotOpen
+	}
+	return fault.InternalError
+}
+
 // Bounds are the limits of an action's timeout.
 type Bounds struct{ Min, Default, Max time.Duration }
 
@@ -88,6 +104,10 @@ type Spec struct {
 	// In and Out are zero values of the input and output types: the schemas are
 	// generated from them.
 	In, Out any
+	// InputSchema is the JSON Schema of the input where a Go type cannot say it,
+	// such as a flat object with free names. It wins over In. Nil means that the
+	// schema is generated from In.
+	InputSchema json.RawMessage
 	// Run does the action. The input has passed the schema.
 	Run func(ctx context.Context, env Env, params json.RawMessage) (Outcome, error)
 	// Verify looks at the effect, independently of Run. It is nil when there is
@@ -113,6 +133,8 @@ type Outcome struct {
 	Again *Again
 	// Queued says that the effect waits for Again.
 	Queued bool
+	// webview is the page that the run opened, for the verification.
+	webview Page
 }
 
 // Again is a request to run the same action later.
@@ -145,6 +167,9 @@ type Done[Out any] struct {
 	Notices  []Notice
 	Again    *Again
 	Queued   bool
+	// Webview is the webview page that the run opened or used. The verification
+	// finds it in its environment.
+	Webview Page
 }
 
 // New completes the description of an action with its typed run and
@@ -163,7 +188,7 @@ func New[In, Out any](
 		done, err := run(ctx, env, in)
 		return Outcome{
 			Output: done.Output, Advice: done.Advice, Evidence: done.Evidence,
-			Notices: done.Notices, Again: done.Again, Queued: done.Queued,
+			Notices: done.Notices, Again: done.Again, Queued: done.Queued, webview: done.Webview,
 		}, err
 	}
 	if verify == nil {
@@ -177,6 +202,9 @@ func New[In, Out any](
 		out, ok := o.Output.(Out)
 		if !ok {
 			return Proof{}, fault.New(fault.InternalError, "the output of %s is a %T", spec.Name, o.Output)
+		}
+		if o.webview != nil {
+			env.Webview = o.webview
 		}
 		return verify(ctx, env, in, out)
 	}
