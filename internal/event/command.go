@@ -12,10 +12,11 @@ type Command struct {
 	Visitor Visitor `json:"visitor"`
 	// Params is the action's input.
 	Params json.RawMessage `json:"params,omitempty"`
-	// AutoBoot says whether the worker may boot the widget first. Nil means yes.
+	// AutoBoot says whether the worker may boot the widget first. It may when
+	// this is left out.
 	AutoBoot *bool `json:"auto_boot,omitempty"`
-	// TimeoutMS bounds the action, in milliseconds. Nil means the action's own
-	// default.
+	// TimeoutMS bounds the action, in milliseconds. The action's own default
+	// holds when this is left out.
 	TimeoutMS *int `json:"timeout_ms,omitempty" jsonschema:"minimum=100,maximum=120000"`
 	// Alias is the name that the caller used, when it was not the action's own.
 	// It decides whether the result carries the hub's snippet.

@@ -25,14 +25,35 @@ const (
 	FactSessionEnded     = "session.ended"
 )
 
+// Facts returns the zero payload of every fact, by the fact's name without the
+// provider. The schemas are made from them.
+func Facts() map[string]any {
+	return map[string]any{
+		FactWidgetBooted:     WidgetBooted{},
+		FactWidgetOpened:     WidgetOpened{},
+		FactWidgetClosed:     WidgetClosed{},
+		FactModeChanged:      WidgetModeChanged{},
+		FactUserUpdated:      UserUpdated{},
+		FactUserCleared:      UserCleared{},
+		FactWebviewOpened:    WebviewOpened{},
+		FactWebviewResponded: WebviewResponded{},
+		FactSessionEnded:     SessionEnded{},
+	}
+}
+
 // Occurrence is what every fact about a session carries.
 type Occurrence struct {
-	Site    string `json:"site"`
+	// Site is the name of a site in the configuration.
+	Site string `json:"site"`
+	// Session is the opaque key of the visitor on the site; the identity stays
+	// out of events.
 	Session string `json:"session"`
-	// Visitor is the opaque key of the visitor; the identity stays out of events.
-	Provider string    `json:"provider"`
-	At       time.Time `json:"at"`
-	Cause    Cause     `json:"cause"`
+	// Provider is the vendor of the chat widget.
+	Provider string `json:"provider"`
+	// At is when it happened, by the worker's clock.
+	At time.Time `json:"at"`
+	// Cause says who made it happen.
+	Cause Cause `json:"cause"`
 	// CommandID names the command behind a fact whose cause is api.
 	CommandID string `json:"command_id,omitempty"`
 	// Page is the address of the page, without its query.

@@ -38,6 +38,9 @@ func FactType(provider, fact string) string {
 // "track".
 func TriggerType(kind string) string { return typePrefix + "trigger." + kind + ".v1" }
 
+// DeadLetterType is the CloudEvents type of a dead letter.
+const DeadLetterType = typePrefix + "dead.letter.v1"
+
 // ActionOfType returns the action that a command's or result's type names.
 func ActionOfType(typ string) (string, bool) {
 	for _, kind := range []string{"command.", "result."} {

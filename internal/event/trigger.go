@@ -6,7 +6,8 @@ import "time"
 // normal form whatever its source.
 type Trigger struct {
 	// Site is the name of a site in the configuration.
-	Site    string  `json:"site" jsonschema:"minLength=1,maxLength=63,pattern=^[a-z0-9][a-z0-9-]*$"`
+	Site string `json:"site" jsonschema:"minLength=1,maxLength=63,pattern=^[a-z0-9][a-z0-9-]*$"`
+	// Visitor is whom it happened to.
 	Visitor Visitor `json:"visitor"`
 	// Event is the name of what happened, as the analytics tool calls it.
 	Event string `json:"event" jsonschema:"minLength=1,maxLength=256"`

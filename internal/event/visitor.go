@@ -11,11 +11,11 @@ import (
 type Visitor struct {
 	// UserID is the site's own id of the person: the best identity, the same on
 	// every device.
-	UserID string `json:"user_id,omitempty" jsonschema:"maxLength=256"`
+	UserID string `json:"user_id,omitempty" jsonschema:"minLength=1,maxLength=256"`
 	// Email is used when there is no user id.
-	Email string `json:"email,omitempty" jsonschema:"maxLength=320"`
+	Email string `json:"email,omitempty" jsonschema:"minLength=1,maxLength=320"`
 	// AnonymousID names a person whom the site does not know.
-	AnonymousID string `json:"anonymous_id,omitempty" jsonschema:"maxLength=256"`
+	AnonymousID string `json:"anonymous_id,omitempty" jsonschema:"minLength=1,maxLength=256"`
 }
 
 // Key returns the identity with its kind in front. It is personal data, and
