@@ -1,0 +1,18 @@
+// How the peers start Chromium: their own flags, and those of the set-up that
+// let it find the stand-ins. Root needs the sandbox off.
+
+const shared = (setup) => [...setup.flags, ...(process.getuid() === 0 ? ['--no-sandbox'] : [])];
+
+// launch returns puppeteer's options: the headless shell over a pipe, which is
+// its fastest way.
+export const launch = (setup) => ({
+  executablePath: setup.binary, args: shared(setup), headless: 'shell', pipe: true, userDataDir: setup.dir,
+});
+
+// launchFull returns the options for the whole browser, as people run it.
+export const launchFull = (setup) => ({
+  executablePath: setup.binary, args: shared(setup), headless: true, userDataDir: setup.dir,
+});
+
+// launchPlaywright returns playwright's options. It speaks over a pipe anyway.
+export const launchPlaywright = (setup) => ({executablePath: setup.binary, args: shared(setup), headless: true});

@@ -1,0 +1,28 @@
+// puppeteer-cluster, CONCURRENCY_CONTEXT: a new context for every visitor.
+import {Cluster} from 'puppeteer-cluster';
+import puppeteer from 'puppeteer-core';
+import {inTurns, serve} from './contend.mjs';
+import {launch, launchFull} from './chromium.mjs';
+import * as inPage from './page.mjs';
+
+const cold = (options) => async (setup) => {
+  const cluster = await Cluster.launch({
+    concurrency: Cluster.CONCURRENCY_CONTEXT, maxConcurrency: 1, puppeteer, puppeteerOptions: options(setup),
+  });
+  await cluster.task(async ({page, data: user}) => {
+    await page.goto(setup.url);
+    await page.waitForFunction(inPage.mounted);
+    await page.evaluate(inPage.boot, {appId: setup.app_id, user});
+    const frame = page.frames().find((f) => f.name() === inPage.frameName);
+    return frame.evaluate(inPage.ready);
+  });
+  return {
+    round: (order) => inTurns(order, async (i) => {
+      const state = await cluster.execute(`cold-${order.round}-${i}`);
+      if (state !== 'complete' && state !== 'interactive') throw new Error(`the frame is ${state}`);
+    }),
+    close: () => cluster.close(),
+  };
+};
+
+await serve({cold: cold(launch), 'cold-full': cold(launchFull)});
