@@ -1,0 +1,1 @@
+throw new Error("BotStar: this build of the widget is broken");
