@@ -102,6 +102,9 @@ func (c *Catalog) Provider(name string) (Provider, bool) {
 	return c.providers[i], true
 }
 
+// Providers returns every provider, in the order of the catalogue.
+func (c *Catalog) Providers() []Provider { return slices.Clone(c.providers) }
+
 // Actions returns every action, in the order of the providers.
 func (c *Catalog) Actions() []Spec {
 	var all []Spec
