@@ -131,6 +131,23 @@ func QueueFilter(pattern string) (string, error) {
 	return "cq.*.*." + strings.Join(tokens, ".") + ".*.*", nil
 }
 
+// TriggerFilter returns the filter of all triggers.
+func TriggerFilter() string { return "in.>" }
+
+// SiteFilters returns the filters of everything that is said of the site, in the
+// order in which it happens: triggers, commands of workflows and of others,
+// results, facts, dead letters. "" means every site.
+func SiteFilters(site string) []string {
+	if site == "" {
+		site = "*"
+	}
+	const four, three = ".*.*.*.*.", ".*.*.*."
+	return []string{
+		"in.*.*." + site + ".*", "go" + four + site + ".*", "cmd" + four + site + ".*",
+		"res" + three + site + ".*", "evt" + three + site + ".*", "dead.*." + site + ".*",
+	}
+}
+
 var (
 	tokenForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 	nameForm  = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
