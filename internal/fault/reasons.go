@@ -130,7 +130,7 @@ func table() []Entry {
 		{CommandExpired, Expired, "the command's expiry time had passed before it ran", "send it again with a later expiry time"},
 		{DeadlineExceeded, Expired, "the action did not end within its timeout", "raise `timeout_ms`, within the action's bounds"},
 		{TooManyAttempts, Unavailable, "the command failed on every attempt", "read the last reason; `publisher replay` sends it again"},
-		{BusUnavailable, Unavailable, "NATS cannot be reached", "check `nats.url`; `worker doctor` tries it"},
+		{BusUnavailable, Unavailable, "NATS cannot be reached", "check `bus.url`; `worker doctor` tries it"},
 		{BusMisconfigured, Conflict, "a stream exists with settings that we may not change", "read the message; it names the stream and the setting"},
 		{BusDenied, Denied, "NATS refused the permission", "use credentials that may publish this subject"},
 		{QueueFull, Exhausted, "the queue of this session and action is full", "wait until some of its commands are done"},
