@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -38,9 +39,27 @@ type Env struct {
 }
 
 // Do runs the driver's function, at most once per page life for this command:
-// a repetition gets the first answer.
+// a repetition gets the first answer. When the caller gives up, the page is told
+// to end its wait, so that the next call need not stand behind it.
 func (e Env) Do(ctx context.Context, name string, arg, out any) error {
-	return e.Page.Call(ctx, name, envelope{Key: e.Key + "/" + name, Fence: e.Fence, Arg: arg}, out)
+	request := envelope{Key: e.Key + "/" + name, Fence: e.Fence, Arg: arg}
+	err := e.Page.Call(ctx, name, request, out)
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+		e.abandon(ctx, request)
+	}
+	return err //nolint:wrapcheck // The page's errors are classified already.
+}
+
+// abandonWithin bounds the call that ends a wait nobody waits for.
+const abandonWithin = 500 * time.Millisecond
+
+func (e Env) abandon(ctx context.Context, request envelope) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonWithin)
+	defer cancel()
+	request.Arg = nil
+	if err := e.Page.Call(ctx, "abandon", request, nil); err != nil && e.Log != nil {
+		e.Log.LogAttrs(ctx, slog.LevelDebug, "the page did not end its wait", slog.Any("err", err))
+	}
 }
 
 // Look runs a function that changes nothing. It has no key.

@@ -1,0 +1,212 @@
+package botstar
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/parley-chat/parley/internal/actions"
+	"github.com/parley-chat/parley/internal/event"
+)
+
+// The origins of a field.
+const (
+	fromPage    = "page"
+	fromRecord  = "record"
+	fromUnknown = "unknown"
+)
+
+// GetStateIn is the input of botstar.session.get_state.
+type GetStateIn struct {
+	// Include narrows the answer to these groups. Everything is there when it is
+	// left out.
+	Include []string `json:"include,omitempty" jsonschema:"maxItems=3,enum=dom,enum=user,enum=takeover"`
+}
+
+// Flag is a boolean with its origin: page, record or unknown. Value is null
+// when nobody knows.
+type Flag struct {
+	Value  *bool  `json:"value"`
+	Origin string `json:"origin" jsonschema:"enum=page,enum=record,enum=unknown"`
+}
+
+// Text is a text with its origin. Value is null when nobody knows.
+type Text struct {
+	Value  *string `json:"value"`
+	Origin string  `json:"origin" jsonschema:"enum=page,enum=record,enum=unknown"`
+}
+
+// Count is a number with its origin. Value is null when nobody knows.
+type Count struct {
+	Value  *int   `json:"value"`
+	Origin string `json:"origin" jsonschema:"enum=page,enum=record,enum=unknown"`
+}
+
+// List is a list of texts with its origin.
+type List struct {
+	Value  []string `json:"value"`
+	Origin string   `json:"origin" jsonschema:"enum=page,enum=record,enum=unknown"`
+}
+
+// StateOut is the output of botstar.session.get_state. Every field says where
+// it is from: the page that is open now, Parley's own record, or nowhere.
+type StateOut struct {
+	Dom      *DomState      `json:"dom,omitempty"`
+	User     *UserState     `json:"user,omitempty"`
+	Takeover *TakeoverState `json:"takeover,omitempty"`
+	// Subscriptions are the ids of the subscriptions that the session holds.
+	Subscriptions List `json:"subscriptions"`
+}
+
+// DomState is what the page shows.
+type DomState struct {
+	Booted Flag `json:"booted"`
+	Mode   Text `json:"mode"`
+	AppID  Text `json:"app_id"`
+	// Open is unknown in modes without a window.
+	Open        Flag `json:"open"`
+	FrameLoaded Flag `json:"frame_loaded"`
+	// Containers counts the widget's containers; more than one is a fault of the
+	// page.
+	Containers Count `json:"containers"`
+	// QueueLength counts calls that the widget has not taken yet.
+	QueueLength Count `json:"queue_length"`
+	Listening   Flag  `json:"listening"`
+	// PageErrors counts errors that the page's scripts have thrown.
+	PageErrors Count `json:"page_errors"`
+}
+
+// UserState is what Parley knows of the visitor: BotStar's page never says.
+type UserState struct {
+	UserID    Text `json:"user_id"`
+	Anonymous Flag `json:"anonymous"`
+	// Attributes are the names of the attributes that were sent.
+	Attributes List `json:"attributes"`
+	// Kept are the names of attributes that wait for the day of identification.
+	Kept       List  `json:"kept"`
+	BudgetLeft Count `json:"budget_left"`
+	// PendingUpdates are the names of attributes that wait for the budget.
+	PendingUpdates List `json:"pending_updates"`
+	PendingUntil   Text `json:"pending_until"`
+}
+
+// TakeoverState says who talks to the visitor. Only BotStar's webhooks tell.
+type TakeoverState struct {
+	Human Flag `json:"human"`
+}
+
+// pageState is what the driver's state answers.
+type pageState struct {
+	Up        bool `json:"up"`
+	Ready     bool `json:"ready"`
+	Listening bool `json:"listening"`
+	Open      bool `json:"open"`
+	Queue     int  `json:"queue"`
+	Errors    int  `json:"errors"`
+}
+
+func getState() actions.Spec {
+	spec := actions.Spec{
+		Name:  "botstar.session.get_state",
+		Title: "Fetch session state",
+		Description: "Says what is known of the session: widget, mode, window, queue, subscriptions, budget, waiting updates and identity. " +
+			"Every field names its origin: the page, Parley's record, or unknown. It changes nothing, and spends no budget.",
+		Aliases: names("Fetch session state"),
+		Scope:   event.ClassRead, Plane: actions.PlanePage, Idempotent: true,
+		Timeout:      bounds(10*time.Second, 60*time.Second),
+		Verification: "A second read of the document says the same.",
+		Reasons:      pageReasons(),
+	}
+	return actions.New(spec, runGetState, verifyGetState)
+}
+
+func runGetState(ctx context.Context, env actions.Env, in GetStateIn) (actions.Done[StateOut], error) {
+	out := StateOut{Subscriptions: List{[]string{}, fromRecord}}
+	for _, sub := range env.State.Subscriptions {
+		out.Subscriptions.Value = append(out.Subscriptions.Value, sub.ID)
+	}
+	asked := func(group string) bool { return len(in.Include) == 0 || slices.Contains(in.Include, group) }
+	if asked("dom") {
+		dom, err := readDom(ctx, env)
+		if err != nil {
+			return actions.Done[StateOut]{}, err
+		}
+		out.Dom = dom
+	}
+	if asked("user") {
+		out.User = readUser(env)
+	}
+	if asked("takeover") {
+		out.Takeover = &TakeoverState{Human: Flag{nil, fromUnknown}}
+	}
+	return actions.Done[StateOut]{Output: out}, nil
+}
+
+func readDom(ctx context.Context, env actions.Env) (*DomState, error) {
+	var page pageState
+	if err := env.Look(ctx, "state", nil, &page); err != nil {
+		return nil, fmt.Errorf("reading the page's state: %w", err)
+	}
+	seen, err := look(ctx, env, lookArg{})
+	if err != nil {
+		return nil, err
+	}
+	dom := &DomState{
+		Booted: Flag{new(page.Ready && seen.mounted()), fromPage}, FrameLoaded: Flag{new(seen.Loaded), fromPage},
+		Containers: Count{new(seen.Containers), fromPage}, QueueLength: Count{new(page.Queue), fromPage},
+		Listening: Flag{new(page.Listening), fromPage}, PageErrors: Count{new(page.Errors), fromPage},
+		Mode: Text{nil, fromUnknown}, AppID: Text{nil, fromUnknown}, Open: Flag{nil, fromUnknown},
+	}
+	if seen.Frames > 0 {
+		dom.Mode, dom.AppID = Text{new(seen.Mode), fromPage}, Text{new(seen.AppID), fromPage}
+		if windowed(seen.Mode) {
+			dom.Open = Flag{new(seen.Visible), fromPage}
+		}
+	}
+	return dom, nil
+}
+
+func readUser(env actions.Env) *UserState {
+	p, now := env.Profile, env.Now().UTC()
+	purse := budget{p, "botstar.widget.update"}
+	u := &UserState{
+		UserID: Text{nil, fromUnknown}, Anonymous: Flag{new(!identified(env, nil)), fromRecord},
+		Attributes: listOf(env.State.User), Kept: listOf(p.Kept), PendingUpdates: listOf(p.Pending),
+		BudgetLeft: Count{new(purse.left(now)), fromRecord}, PendingUntil: Text{nil, fromRecord},
+	}
+	if id := firstOf(stringOf(env.State.User[userIDKey]), env.Visitor.UserID); id != "" {
+		u.UserID = Text{new(id), fromRecord}
+	}
+	if !p.FlushAt.IsZero() {
+		u.PendingUntil.Value = new(p.FlushAt.UTC().Format(time.RFC3339Nano))
+	}
+	return u
+}
+
+func listOf(attributes map[string]any) List {
+	names := slices.AppendSeq([]string{}, maps.Keys(attributes))
+	slices.Sort(names)
+	return List{names, fromRecord}
+}
+
+func stringOf(value any) string {
+	text, _ := value.(string)
+	return text
+}
+
+func verifyGetState(ctx context.Context, env actions.Env, _ GetStateIn, out StateOut) (actions.Proof, error) {
+	if out.Dom == nil {
+		return actions.Proof{Verdict: event.Unverifiable}, nil
+	}
+	again, err := readDom(ctx, env)
+	if err != nil {
+		return actions.Proof{}, err
+	}
+	proof := actions.Proof{Verdict: event.Confirmed, Evidence: []event.Evidence{evidence(env, "dom", "a second read says the same")}}
+	if !same(again, out.Dom) {
+		proof = actions.Proof{Verdict: event.Unconfirmed, Evidence: []event.Evidence{evidence(env, "dom", "the page changed between two reads")}}
+	}
+	return proof, nil
+}

@@ -1,0 +1,33 @@
+package botstar
+
+import (
+	"context"
+	"time"
+
+	"github.com/parley-chat/parley/internal/actions"
+	"github.com/parley-chat/parley/internal/event"
+	"github.com/parley-chat/parley/internal/fault"
+)
+
+func onOpen() actions.Spec {
+	spec := actions.Spec{
+		Name:  "botstar.widget.on_open",
+		Title: "Register open callback",
+		Description: "Subscribes to the opened window: every open of this session becomes one event on the bus, with its cause. " +
+			"A caller's JavaScript is accepted as text and never run. It works before the widget is booted.",
+		Aliases: names("Register open callback", hubName("Livechat on open"), slug("BOTSTAR_LIVECHAT_ON_OPEN", "snippet")),
+		Scope:   event.ClassRead, Plane: actions.PlanePage, Idempotent: true,
+		Timeout: bounds(10*time.Second, 60*time.Second),
+		Verification: "The session's record holds the subscription, and the page says that our listeners are registered. " +
+			"Before the boot there is nothing to look at.",
+		Reasons: pageReasons(fault.BudgetExhausted),
+		Snippet: callbackSnippet("onOpen"),
+	}
+	return actions.New(spec,
+		func(ctx context.Context, env actions.Env, in SubscribeIn) (actions.Done[SubscribeOut], error) {
+			return subscribe(ctx, env, event.FactWidgetOpened, in)
+		},
+		func(ctx context.Context, env actions.Env, _ SubscribeIn, out SubscribeOut) (actions.Proof, error) {
+			return proveSubscription(ctx, env, out)
+		})
+}

@@ -1,0 +1,88 @@
+package botstar
+
+import (
+	"encoding/json"
+	"strings"
+)
+
+// The hubs answer with JavaScript for somebody else to run. We answer with the
+// same text beside our result, and never run it. Values get into it as JSON,
+// which is JavaScript too: encoding/json escapes what would end a script
+// element or a line.
+
+func fixedSnippet(text string) func(json.RawMessage) string {
+	return func(json.RawMessage) string { return text }
+}
+
+// literal returns the value as an expression of JavaScript.
+func literal(value any) string {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return "null"
+	}
+	return string(text)
+}
+
+func bootSnippet(params json.RawMessage) string {
+	var in BootIn
+	if json.Unmarshal(params, &in) != nil {
+		in = BootIn{}
+	}
+	return "BotStarApi('boot', " + literal(settings{
+		AppID: firstOf(in.AppID, in.HubAppID), Mode: in.Mode,
+		User: in.User, Variables: in.Variables, Block: in.Block,
+	}) + ");"
+}
+
+func updateSnippet(params json.RawMessage) string {
+	attributes := UpdateIn{}
+	if json.Unmarshal(params, &attributes) != nil || attributes == nil {
+		attributes = UpdateIn{}
+	}
+	delete(attributes, flushKey)
+	return "BotStarApi('update', " + literal(attributes) + ");"
+}
+
+// callbackSnippet returns the snippet that registers the caller's own code. The
+// code is the caller's, and stands on lines of its own, so that a comment at
+// its end does not swallow ours.
+func callbackSnippet(method string) func(json.RawMessage) string {
+	return func(params json.RawMessage) string {
+		var in SubscribeIn
+		if json.Unmarshal(params, &in) != nil {
+			in = SubscribeIn{}
+		}
+		function := "function () {}"
+		switch {
+		case strings.TrimSpace(in.Callback) != "":
+			function = "\n" + in.Callback + "\n"
+		case strings.TrimSpace(in.CallbackCode) != "":
+			function = "function () {\n" + in.CallbackCode + "\n}"
+		}
+		return "BotStarApi('" + method + "', " + function + ");"
+	}
+}
+
+func parameterSnippet(params json.RawMessage) string {
+	var in GetParameterIn
+	if json.Unmarshal(params, &in) != nil {
+		in = GetParameterIn{}
+	}
+	return "BotStarWebview('getParameter', " + literal(in.ParameterName) + ");"
+}
+
+func responseSnippet(params json.RawMessage) string {
+	var in SendResponseIn
+	if json.Unmarshal(params, &in) != nil {
+		in = SendResponseIn{}
+	}
+	outputs := in.Outputs
+	if outputs == nil {
+		outputs = map[string]any{}
+	}
+	text := "BotStarWebview('sendResponse', " + literal(in.Response) + ", " + literal(outputs)
+	if in.OutletName != "" {
+		text += ", " + literal(in.OutletName)
+	}
+	return text + ");"
+}

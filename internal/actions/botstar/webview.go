@@ -1,0 +1,217 @@
+package botstar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/parley-chat/parley/internal/actions"
+	"github.com/parley-chat/parley/internal/fault"
+)
+
+// webviewWait is the most that a webview page may take to become ready after
+// its document has loaded.
+const webviewWait = 10 * time.Second
+
+// webviewProperties is the part of the schemas that opens a webview page.
+const webviewProperties = `
+    "url": {"type": "string", "maxLength": 2048, "pattern": "^https?://", "description": "The webview page to open, under one of the site's webview origins. Left out for the page that is open."},
+    "inputs": {"type": "object", "maxProperties": 100, "description": "What the bot would hand to the page.",
+      "propertyNames": {"minLength": 1, "maxLength": 128, "not": {"enum": ["__proto__", "constructor", "prototype"]}},
+      "additionalProperties": {"type": ["string", "number"], "maxLength": 16384}}`
+
+// webviewDriver is the in-page side of a webview page: there, our driver is the
+// host that BotStar's SDK speaks to.
+func webviewDriver() actions.Driver {
+	return actions.Driver{Main: webviewMain, Look: webviewLook}
+}
+
+// field is one input or output that a webview page declares.
+type field struct {
+	Type        string
+	Description string
+}
+
+// webviewSchema is what a webview page declares in its meta tags.
+type webviewSchema struct {
+	Version, Name   string
+	Inputs, Outputs map[string]field
+	Outlets         []string
+}
+
+// meta is one meta tag of the page.
+type meta struct {
+	Name    string `json:"name"`
+	Content string `json:"content"`
+}
+
+// parseMetas reads the meta tags whose names begin with "bs:". Version and name
+// may be missing; a tag that is repeated counts once, the first time.
+func parseMetas(metas []meta) webviewSchema {
+	schema := webviewSchema{Inputs: map[string]field{}, Outputs: map[string]field{}}
+	for _, m := range metas {
+		kind, rest, _ := strings.Cut(strings.TrimPrefix(m.Name, "bs:"), ":")
+		switch kind {
+		case "version":
+			schema.Version = firstOf(schema.Version, m.Content)
+		case "name":
+			schema.Name = firstOf(schema.Name, m.Content)
+		case "input":
+			declare(schema.Inputs, rest, m.Content)
+		case "output":
+			declare(schema.Outputs, rest, m.Content)
+		case "outlet":
+			if rest != "" && !slices.Contains(schema.Outlets, rest) {
+				schema.Outlets = append(schema.Outlets, rest)
+			}
+		}
+	}
+	return schema
+}
+
+func declare(fields map[string]field, name, content string) {
+	if _, known := fields[name]; known || name == "" {
+		return
+	}
+	fields[name] = parseField(content)
+}
+
+// parseField reads "type=number,description=The price, with tax". A type that
+// is neither string nor number is a string: BotStar has no other.
+func parseField(content string) field {
+	f := field{Type: "string"}
+	for content != "" {
+		key, rest, _ := strings.Cut(content, "=")
+		switch strings.ToLower(strings.TrimSpace(key)) {
+		case "type":
+			var kind string
+			kind, content, _ = strings.Cut(rest, ",")
+			if strings.EqualFold(strings.TrimSpace(kind), "number") {
+				f.Type = "number"
+			}
+		case "description":
+			f.Description, content = strings.TrimSpace(rest), ""
+		default:
+			_, content, _ = strings.Cut(rest, ",")
+		}
+	}
+	return f
+}
+
+// webviewPage returns the environment of the webview page: the one that is
+// open, or the one that the address asks for. The page is ready when it
+// returns: its own onChatBotReady has been called.
+func webviewPage(ctx context.Context, env actions.Env, address string, inputs map[string]any) (actions.Env, error) {
+	if err := checkNames(inputs, "/params/inputs"); err != nil {
+		return env, err
+	}
+	if address == "" {
+		if env.Webview == nil {
+			return env, fault.New(fault.WebviewNotOpen, "no webview page is open in this session").At("/params/url")
+		}
+		_, err := start(ctx, env.On(env.Webview), inputs)
+		return env.On(env.Webview), err
+	}
+	if err := allowed(env.Site, address); err != nil {
+		return env, err
+	}
+	if env.Webview != nil && env.State.WebviewURL == address {
+		on := env.On(env.Webview)
+		if same, err := start(ctx, on, inputs); err != nil || same {
+			return on, err
+		}
+	}
+	return openWebview(ctx, env, address, inputs)
+}
+
+func openWebview(ctx context.Context, env actions.Env, address string, inputs map[string]any) (actions.Env, error) {
+	if env.Browser == nil {
+		return env, fault.New(fault.UnsupportedExecutor, "a webview page cannot be opened in the visitor's own browser")
+	}
+	env.State.WebviewURL = ""
+	page, err := env.Browser.OpenPage(ctx, address, webviewDriver())
+	if err != nil {
+		return env, fmt.Errorf("opening the webview page: %w", err)
+	}
+	env.Webview = page
+	on := env.On(page)
+	if _, err := start(ctx, on, inputs); err != nil {
+		return on, errors.Join(err, closeWebview(ctx, env))
+	}
+	env.State.WebviewURL = address
+	return on, nil
+}
+
+// start hands the inputs to the page and waits until it is ready. It reports
+// false when the page runs already with other inputs.
+func start(ctx context.Context, on actions.Env, inputs map[string]any) (same bool, err error) {
+	arg := struct {
+		Inputs map[string]any `json:"inputs"`
+		WaitMS int64          `json:"wait_ms"`
+	}{inputs, waitMS(ctx, webviewWait)}
+	var answer struct {
+		Same bool   `json:"same"`
+		URL  string `json:"url"`
+	}
+	if err := on.Look(ctx, "start", arg, &answer); err != nil {
+		return false, fmt.Errorf("starting the webview page: %w", err)
+	}
+	if err := allowed(on.Site, answer.URL); err != nil {
+		return false, fmt.Errorf("the page went elsewhere: %w", err)
+	}
+	return answer.Same, nil
+}
+
+// closeWebview closes the page that openWebview opened.
+func closeWebview(ctx context.Context, env actions.Env) error {
+	env.State.WebviewURL = ""
+	if env.Browser == nil {
+		return nil
+	}
+	if err := env.Browser.ClosePage(ctx); err != nil {
+		return fmt.Errorf("closing the webview page: %w", err)
+	}
+	return nil
+}
+
+// allowed refuses an address that is not under one of the site's webview
+// origins.
+func allowed(site actions.Site, address string) error {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" {
+		return fault.New(fault.WebviewNotAllowed, "%q is not an address of a webview page", clip(address, 200)).At("/params/url")
+	}
+	for _, known := range site.Webviews {
+		origin, err := url.Parse(known)
+		if err == nil && origin.Scheme == u.Scheme && port(origin) == port(u) && strings.EqualFold(origin.Hostname(), u.Hostname()) {
+			return nil
+		}
+	}
+	return fault.New(fault.WebviewNotAllowed, "%s://%s is not a webview origin of the site %s", u.Scheme, clip(u.Host, 200), site.Name).
+		At("/params/url")
+}
+
+func port(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	if u.Scheme == "http" {
+		return "80"
+	}
+	return "443"
+}
+
+// declarations reads what the page declares, from the isolated world.
+func declarations(ctx context.Context, on actions.Env) (webviewSchema, error) {
+	var answer struct {
+		Metas []meta `json:"metas"`
+	}
+	if err := on.Look(ctx, "look.metas", nil, &answer); err != nil {
+		return webviewSchema{}, fmt.Errorf("reading the page's meta tags: %w", err)
+	}
+	return parseMetas(answer.Metas), nil
+}
