@@ -1,0 +1,89 @@
+package bustest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/parley-chat/parley/internal/bus"
+)
+
+// Server is an outside NATS server on a loopback port. It can be stopped and
+// started again with the same streams and the same port, as a machine that
+// restarts does.
+type Server struct {
+	t       testing.TB
+	options server.Options
+	ns      *server.Server
+}
+
+// User may connect to a Server, and do what the permissions say.
+type User struct {
+	Name, Password string
+	// Publish and Listen are the subjects that the user may use. None means all.
+	Publish, Listen []string
+}
+
+// Serve starts a server. Without users everybody may do everything. It ends
+// with the test.
+func Serve(t testing.TB, users ...User) *Server {
+	t.Helper()
+	s := &Server{t: t, options: server.Options{
+		ServerName: "bustest", Host: "127.0.0.1", Port: server.RANDOM_PORT,
+		JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 1 << 40,
+		NoSigs: true, NoLog: true,
+	}}
+	for _, user := range users {
+		s.options.Users = append(s.options.Users, &server.User{
+			Username: user.Name, Password: user.Password,
+			Permissions: &server.Permissions{Publish: permission(user.Publish), Subscribe: permission(user.Listen)},
+		})
+	}
+	s.Start()
+	t.Cleanup(s.Stop)
+	return s
+}
+
+func permission(subjects []string) *server.SubjectPermission {
+	if len(subjects) == 0 {
+		return &server.SubjectPermission{Allow: []string{">"}}
+	}
+	return &server.SubjectPermission{Allow: subjects}
+}
+
+// URL returns where clients reach the server, with the user's name and password.
+func (s *Server) URL(user ...User) string {
+	address := s.ns.Addr().String()
+	if len(user) == 0 {
+		return "nats://" + address
+	}
+	return "nats://" + user[0].Name + ":" + user[0].Password + "@" + address
+}
+
+// Bus returns a bus on the server, with all streams.
+func (s *Server) Bus() *bus.Bus {
+	s.t.Helper()
+	return Open(s.t, bus.Options{URL: s.URL()})
+}
+
+// Stop stops the server as SIGTERM does. It may be called twice.
+func (s *Server) Stop() {
+	s.ns.Shutdown()
+	s.ns.WaitForShutdown()
+}
+
+// Start starts the server again after Stop, on the same port and directory.
+func (s *Server) Start() {
+	s.t.Helper()
+	options := s.options
+	ns, err := server.NewServer(&options)
+	if err != nil {
+		s.t.Fatalf("starting the NATS server: %v", err)
+	}
+	go ns.Start()
+	if !ns.ReadyForConnections(10 * time.Second) {
+		s.t.Fatalf("the NATS server does not answer")
+	}
+	s.ns, s.options.Port = ns, options.Port
+}

@@ -1,0 +1,145 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/parley-chat/parley/internal/fault"
+)
+
+// KV is a bucket of keys and values. Every change has a revision, which rises
+// over the whole bucket.
+type KV struct {
+	bus  *Bus
+	name string
+	kv   jetstream.KeyValue
+}
+
+// Entry is a value and its revision.
+type Entry struct {
+	Key      string
+	Value    []byte
+	Revision uint64
+	At       time.Time
+}
+
+// KV returns the bucket: one of the Bucket constants. EnsureTopology makes
+// them.
+func (b *Bus) KV(ctx context.Context, bucket string) (*KV, error) {
+	k := &KV{bus: b, name: bucket}
+	err := b.guard(ctx, "$JS.API.", func(ctx context.Context) (err error) {
+		k.kv, err = b.js.KeyValue(ctx, bucket)
+		if errors.Is(err, jetstream.ErrBucketNotFound) {
+			return fault.New(fault.BusMisconfigured, "there is no bucket %s", bucket).WithFix("start a worker: it makes the buckets")
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening the bucket %s: %w", bucket, err)
+	}
+	return k, nil
+}
+
+// Get returns the entry of the key. The second value is false when there is
+// none.
+func (k *KV) Get(ctx context.Context, key string) (Entry, bool, error) {
+	var entry Entry
+	found := false
+	err := k.do(ctx, "reading", key, func(ctx context.Context) error {
+		got, err := k.kv.Get(ctx, key)
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			return nil
+		}
+		if err == nil {
+			found = true
+			entry = Entry{Key: key, Value: got.Value(), Revision: got.Revision(), At: got.Created()}
+		}
+		return err
+	})
+	return entry, found, err
+}
+
+// Put writes the value, whatever was there, and returns its revision.
+func (k *KV) Put(ctx context.Context, key string, value []byte) (uint64, error) {
+	var revision uint64
+	err := k.do(ctx, "writing", key, func(ctx context.Context) (err error) {
+		revision, err = k.kv.Put(ctx, key, value)
+		return err
+	})
+	return revision, err
+}
+
+// Create writes the value if there is none. If there is one, the error is
+// fault.StaleFence. A positive life ends the key by itself, in whole seconds;
+// the buckets flows and grants know no such keys.
+func (k *KV) Create(ctx context.Context, key string, value []byte, life time.Duration) (uint64, error) {
+	var revision uint64
+	err := k.do(ctx, "creating", key, func(ctx context.Context) (err error) {
+		var opts []jetstream.KVCreateOpt
+		if life > 0 {
+			opts = append(opts, jetstream.KeyTTL(life))
+		}
+		revision, err = k.kv.Create(ctx, key, value, opts...)
+		return err
+	})
+	return revision, err
+}
+
+// Update writes the value if the key still has the revision. If not, the error
+// is fault.StaleFence.
+func (k *KV) Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
+	var next uint64
+	err := k.do(ctx, "updating", key, func(ctx context.Context) (err error) {
+		next, err = k.kv.Update(ctx, key, value, revision)
+		return err
+	})
+	return next, err
+}
+
+// Delete removes the key. Deleting what is not there is no error.
+func (k *KV) Delete(ctx context.Context, key string) error {
+	return k.do(ctx, "deleting", key, func(ctx context.Context) error { return k.kv.Delete(ctx, key) })
+}
+
+// Keys returns the keys that fit the filters, such as "shop.*"; none means all.
+func (k *KV) Keys(ctx context.Context, filters ...string) ([]string, error) {
+	var keys []string
+	err := k.do(ctx, "listing", "", func(ctx context.Context) error {
+		if len(filters) == 0 {
+			filters = []string{">"}
+		}
+		list, err := k.kv.ListKeysFiltered(ctx, filters...)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = list.Stop() }()
+		for {
+			select {
+			case key, ok := <-list.Keys():
+				if !ok {
+					return nil
+				}
+				keys = append(keys, key)
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+	})
+	return keys, err
+}
+
+// do asks the server, and says what was asked when that fails.
+func (k *KV) do(ctx context.Context, what, key string, ask func(ctx context.Context) error) error {
+	err := k.bus.guard(ctx, "$", ask)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, jetstream.ErrInvalidKey):
+		err = fault.New(fault.Malformed, "the key has an illegal character").Because(err)
+	}
+	return fmt.Errorf("%s the key %q of the bucket %s: %w", what, key, k.name, err)
+}

@@ -1,0 +1,190 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+)
+
+// The streams. Subjects are made in package event.
+const (
+	StreamCommands = "CMD"   // The queue of commands.
+	StreamFlow     = "FLOW"  // Triggers, runs, timers, and what they issue.
+	StreamEvents   = "EVT"   // Results and facts: the history.
+	StreamJournal  = "JRN"   // One effect record per command.
+	StreamAudit    = "AUDIT" // Receipts; nothing can be deleted.
+	StreamDead     = "DEAD"  // What could not be done, with the reason.
+	StreamAdvisory = "ADV"   // JetStream's own word on terminated messages.
+)
+
+// The buckets of the key-value store.
+const (
+	BucketGroup    = "group"    // Who works, and which partition is whose.
+	BucketSessions = "sessions" // Snapshots of sessions.
+	BucketProfiles = "profiles" // What we keep of a visitor whom the vendor forgets.
+	BucketVault    = "vault"    // Sealed secrets.
+	BucketFlows    = "flows"    // Versions of workflows.
+	BucketGrants   = "grants"   // Who may do what.
+)
+
+const (
+	// partitions is the number of partitions of the commands. It is fixed for
+	// the life of the stream: another number would send the commands of one
+	// session to two partitions.
+	partitions = 64
+	// maxMessage is the most that one message may have, headers included.
+	maxMessage = 256 << 10
+	// maxQueued is the most commands of one session and action that wait. The
+	// next one is refused: fault.QueueFull.
+	maxQueued = 64
+	// maxAhead is the farthest that a timer may lie ahead. FLOW keeps messages
+	// longer than that.
+	maxAhead = 60 * day
+
+	day = 24 * time.Hour
+	mib = int64(1) << 20
+	gib = int64(1) << 30
+)
+
+// six is a subject's tail of class, provider, object, verb, site and session.
+const six = "*.*.*.*.*.*"
+
+// queueTransform maps the subject of a command, which begins with the word, to
+// its form in the queue: the partition of site and session in front.
+func queueTransform(word string) jetstream.SubjectTransformConfig {
+	to := fmt.Sprintf("cq.{{partition(%d,5,6)}}", partitions)
+	for n := range strings.Count(six, "*") {
+		to += fmt.Sprintf(".{{wildcard(%d)}}", n+1)
+	}
+	return jetstream.SubjectTransformConfig{Source: word + "." + six, Destination: to}
+}
+
+// streams returns the streams, in the order in which they are made: a source
+// comes before the stream that reads it.
+func streams(replicas int) [][]jetstream.StreamConfig {
+	commands := queueTransform("cmd")
+	first := []jetstream.StreamConfig{
+		{
+			Name: StreamFlow, Description: "triggers, runs, timers, and the commands they issue",
+			Subjects: []string{"in.>", "run.>", "timer.>", "due.>", "go.>"},
+			// Schedules refuse DiscardNew, and a delete marker would stretch the
+			// lives of messages with a TTL of their own.
+			AllowMsgSchedules: true, AllowMsgTTL: true, AllowAtomicPublish: true, AllowRollup: true,
+			MaxAge: 90 * day, MaxBytes: 8 * gib, Duplicates: 10 * time.Minute,
+		},
+		{
+			Name: StreamEvents, Description: "results and facts",
+			Subjects: []string{"res.>", "evt.>"},
+			MaxAge:   30 * day, MaxBytes: 16 * gib, Duplicates: 2 * time.Minute,
+		},
+		{
+			Name: StreamJournal, Description: "one effect record per command",
+			Subjects:          []string{"jrn.*.*.*"},
+			MaxMsgsPerSubject: 1, MaxAge: 7 * day, MaxBytes: 4 * gib, Duplicates: 2 * time.Minute,
+		},
+		{
+			Name: StreamAudit, Description: "receipts",
+			Subjects:   []string{"audit.>"},
+			DenyDelete: true, DenyPurge: true, Discard: jetstream.DiscardNew,
+			MaxBytes: 16 * gib, Duplicates: 2 * time.Minute,
+		},
+		{
+			Name: StreamDead, Description: "dead letters",
+			Subjects: []string{"dead.>"},
+			MaxAge:   90 * day, MaxBytes: 2 * gib, Duplicates: 10 * time.Minute,
+		},
+		{
+			Name: StreamAdvisory, Description: "terminated and undeliverable commands, in JetStream's words",
+			Subjects: []string{
+				"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES." + StreamCommands + ".*",
+				"$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED." + StreamCommands + ".*",
+			},
+			MaxAge: 30 * day, MaxBytes: 256 * mib, Duplicates: 2 * time.Minute,
+		},
+	}
+	second := []jetstream.StreamConfig{{
+		Name: StreamCommands, Description: "the queue of commands",
+		Subjects:         []string{"cmd." + six},
+		Retention:        jetstream.WorkQueuePolicy,
+		SubjectTransform: &commands,
+		Sources: []*jetstream.StreamSource{{
+			Name:              StreamFlow,
+			SubjectTransforms: []jetstream.SubjectTransformConfig{queueTransform("due"), queueTransform("go")},
+		}},
+		Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
+		MaxMsgs: 1_000_000, MaxBytes: 4 * gib, MaxMsgsPerSubject: maxQueued, MaxMsgSize: maxMessage,
+		MaxAge: day, Duplicates: 5 * time.Minute, MaxConsumers: 256,
+	}}
+	return [][]jetstream.StreamConfig{completed(first, replicas), completed(second, replicas)}
+}
+
+// buckets returns the streams behind the buckets. Fences and recovery checks
+// read through the leader, so none allows direct reads.
+func buckets(replicas int) []jetstream.StreamConfig {
+	var all []jetstream.StreamConfig
+	for _, bucket := range []struct {
+		name, about string
+		markers     time.Duration // makes keys with a life of their own possible
+		bytes       int64
+	}{
+		{BucketGroup, "who works", 10 * time.Second, 64 * mib},
+		{BucketSessions, "snapshots of sessions", time.Minute, 16 * gib},
+		{BucketProfiles, "profiles of visitors", time.Minute, 4 * gib},
+		{BucketVault, "sealed secrets", time.Minute, 256 * mib},
+		{BucketFlows, "versions of workflows", 0, 256 * mib},
+		{BucketGrants, "grants", 0, 256 * mib},
+	} {
+		all = append(all, jetstream.StreamConfig{
+			Name: "KV_" + bucket.name, Description: bucket.about,
+			Subjects:          []string{"$KV." + bucket.name + ".>"},
+			MaxMsgsPerSubject: 1, MaxBytes: bucket.bytes,
+			Discard: jetstream.DiscardNew, AllowRollup: true, DenyDelete: true,
+			AllowMsgTTL: bucket.markers > 0, SubjectDeleteMarkerTTL: bucket.markers,
+			Duplicates: 2 * time.Minute,
+		})
+	}
+	return completed(all, replicas)
+}
+
+// completed fills in what the server would, so that a comparison with what the
+// server has shows real differences only.
+func completed(all []jetstream.StreamConfig, replicas int) []jetstream.StreamConfig {
+	for i := range all {
+		all[i].Storage, all[i].Replicas = jetstream.FileStorage, replicas
+		for _, limit := range []*int64{&all[i].MaxMsgs, &all[i].MaxBytes, &all[i].MaxMsgsPerSubject} {
+			if *limit == 0 {
+				*limit = -1
+			}
+		}
+		if all[i].MaxMsgSize == 0 {
+			all[i].MaxMsgSize = -1
+		}
+		if all[i].MaxConsumers == 0 {
+			all[i].MaxConsumers = -1
+		}
+	}
+	return all
+}
+
+// EnsureTopology makes the streams and buckets that are missing, and brings
+// those that exist up to date where that is safe. A difference that is not
+// safe is an error that names the stream and the setting; nothing is ever
+// deleted. Calling it again, and from several processes, is harmless.
+func (b *Bus) EnsureTopology(ctx context.Context) error {
+	wanted := streams(b.opts.Replicas)
+	wanted[0] = append(wanted[0], buckets(b.opts.Replicas)...)
+	for _, together := range wanted {
+		group, ctx := errgroup.WithContext(ctx)
+		for _, want := range together {
+			group.Go(func() error { return b.ensureStream(ctx, want) })
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
