@@ -43,6 +43,7 @@ const (
 	PageHung            Reason = "page_hung"
 	PageNavigated       Reason = "page_navigated"
 	PageCrashed         Reason = "page_crashed"
+	PageFlooded         Reason = "page_flooded"
 	BrowserCrashed      Reason = "browser_crashed"
 	BrowserMissing      Reason = "browser_missing"
 	BrowserStart        Reason = "browser_start_failed"
@@ -121,6 +122,7 @@ func table() []Entry {
 		{PageHung, Unavailable, "the page did not answer", "the tab was closed; the next command opens a new one"},
 		{PageNavigated, Unavailable, "the page went elsewhere during the action", "send the command again"},
 		{PageCrashed, Unavailable, "the page's renderer died", "send the command again; a new tab opens"},
+		{PageFlooded, Unavailable, "the page sent more signals than can be read", "the tab was closed; look at what the page does, the next command opens a new one"},
 		{BrowserCrashed, Unavailable, "the browser died", "send the command again; a new browser starts"},
 		{BrowserMissing, Unavailable, "no Chromium is installed", "run `apt-get install chromium-headless-shell chromium-sandbox`, or set `browser.binary`"},
 		{BrowserStart, Unavailable, "Chromium does not start", "run `worker doctor`; it shows Chromium's own message"},
