@@ -107,6 +107,16 @@ func merge(layers ...Attributes) Attributes {
 	return all
 }
 
+// over returns the attributes with more laid over them. Those of another person
+// are left out: one person's data never mixes with the next one's.
+func (a Attributes) over(more Attributes) Attributes {
+	has, wants := stringOf(a[userIDKey]), stringOf(more[userIDKey])
+	if has != "" && wants != "" && has != wants {
+		return merge(more)
+	}
+	return merge(a, more)
+}
+
 // names returns the names, sorted.
 func (a Attributes) names() []string { return slices.Sorted(maps.Keys(a)) }
 
@@ -128,9 +138,14 @@ func identified(env actions.Env, more Attributes) bool {
 		return true
 	}
 	for _, layer := range []Attributes{more, env.State.User} {
-		if id, ok := layer[userIDKey].(string); ok && id != "" {
+		if stringOf(layer[userIDKey]) != "" {
 			return true
 		}
 	}
 	return false
+}
+
+func stringOf(value any) string {
+	text, _ := value.(string)
+	return text
 }

@@ -158,16 +158,15 @@ func (in BootIn) settings(env actions.Env) (settings, error) {
 	if err != nil {
 		return settings{}, err
 	}
-	s := settings{
-		AppID: appID, Mode: in.Mode,
-		User:      merge(identity(env.Visitor), env.State.User, in.User),
+	known := identity(env.Visitor).over(env.State.User)
+	if identified(env, in.User) {
+		known = merge(env.Profile.Kept, known)
+	}
+	return settings{
+		AppID: appID, Mode: in.Mode, User: known.over(in.User),
 		Variables: mergeVariables(env.Site.Variables, env.State.Variables, in.Variables),
 		Block:     firstOf(in.Block, env.State.Block, env.Site.Block),
-	}
-	if identified(env, in.User) {
-		s.User = merge(identity(env.Visitor), env.Profile.Kept, env.State.User, in.User)
-	}
-	return s, nil
+	}, nil
 }
 
 func (in BootIn) appID(env actions.Env) (string, error) {

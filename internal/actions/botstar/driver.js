@@ -289,26 +289,36 @@
     block: known.block || address().initData.block,
   });
 
+  // together lays what is wanted over what the widget has, unless that is
+  // another person's.
+  const together = (have, want) => {
+    if (have && want && have.user_id && want.user_id && have.user_id !== want.user_id) return want;
+    return Object.assign({}, have, want);
+  };
+
   // hand gives the settings to a running widget, and waits when that makes its
   // frame load again.
   const hand = async (settings, ms) => {
     const before = frame();
     const src = before.src;
+    // Each field that is given replaces the old one, as far as anybody knows.
+    const have = current();
+    const given = {
+      appId: settings.appId,
+      mode: address().mode,
+      user: together(have.user, settings.user),
+      variables: Object.assign({}, have.variables, settings.variables),
+    };
+    if (settings.block || have.block) given.block = settings.block || have.block;
     booting = rt.key();
     try {
-      const given = rt.plain(settings);
-      if (!given.mode) given.mode = address().mode;
       api()("boot", given);
       await settled(before, src);
       await untilReady(ms);
     } finally {
       booting = "";
     }
-    known = {
-      user: Object.assign({}, known.user, settings.user),
-      variables: Object.assign({}, known.variables, settings.variables),
-      block: settings.block || known.block,
-    };
+    known = rt.plain(given);
     // Whether a widget that was booted again keeps its listeners is not known.
     // A second registration is harmless: a repeated callback changes nothing.
     listening = false;
@@ -383,7 +393,7 @@
     needReady();
     const attributes = rt.plain(arg.attributes);
     api()("update", attributes);
-    known = Object.assign({}, known, { user: Object.assign({}, current().user, attributes) });
+    known = Object.assign({}, known, { user: together(current().user, attributes) });
     return { sent: true };
   };
 

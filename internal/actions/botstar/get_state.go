@@ -191,11 +191,6 @@ func listOf(attributes map[string]any) List {
 	return List{names, fromRecord}
 }
 
-func stringOf(value any) string {
-	text, _ := value.(string)
-	return text
-}
-
 func verifyGetState(ctx context.Context, env actions.Env, _ GetStateIn, out StateOut) (actions.Proof, error) {
 	if out.Dom == nil {
 		return actions.Proof{Verdict: event.Unverifiable}, nil

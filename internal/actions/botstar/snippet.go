@@ -2,6 +2,7 @@ package botstar
 
 import (
 	"encoding/json"
+	"maps"
 	"strings"
 )
 
@@ -12,6 +13,18 @@ import (
 
 func fixedSnippet(text string) func(json.RawMessage) string {
 	return func(json.RawMessage) string { return text }
+}
+
+// safe leaves out the names that an object literal would take for something
+// else than a property.
+func safe(values map[string]any) map[string]any {
+	return maps.Collect(func(yield func(string, any) bool) {
+		for key, value := range values {
+			if !forbidden(key) && !yield(key, value) {
+				return
+			}
+		}
+	})
 }
 
 // literal returns the value as an expression of JavaScript.
@@ -30,7 +43,7 @@ func bootSnippet(params json.RawMessage) string {
 	}
 	return "BotStarApi('boot', " + literal(settings{
 		AppID: firstOf(in.AppID, in.HubAppID), Mode: in.Mode,
-		User: in.User, Variables: in.Variables, Block: in.Block,
+		User: safe(in.User), Variables: safe(in.Variables), Block: in.Block,
 	}) + ");"
 }
 
@@ -40,7 +53,7 @@ func updateSnippet(params json.RawMessage) string {
 		attributes = UpdateIn{}
 	}
 	delete(attributes, flushKey)
-	return "BotStarApi('update', " + literal(attributes) + ");"
+	return "BotStarApi('update', " + literal(safe(attributes)) + ");"
 }
 
 // callbackSnippet returns the snippet that registers the caller's own code. The
@@ -76,11 +89,7 @@ func responseSnippet(params json.RawMessage) string {
 	if json.Unmarshal(params, &in) != nil {
 		in = SendResponseIn{}
 	}
-	outputs := in.Outputs
-	if outputs == nil {
-		outputs = map[string]any{}
-	}
-	text := "BotStarWebview('sendResponse', " + literal(in.Response) + ", " + literal(outputs)
+	text := "BotStarWebview('sendResponse', " + literal(in.Response) + ", " + literal(safe(in.Outputs))
 	if in.OutletName != "" {
 		text += ", " + literal(in.OutletName)
 	}

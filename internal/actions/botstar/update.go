@@ -163,7 +163,7 @@ func (b batch) send(ctx context.Context, env actions.Env, purse budget, now time
 	purse.spend(now)
 	p := env.Profile
 	p.Pending, p.PendingFrom, p.FlushAt = nil, nil, time.Time{}
-	env.State.User = merge(env.State.User, b.attributes)
+	env.State.User = Attributes(env.State.User).over(b.attributes)
 	b.keep(env)
 	fact := event.UserUpdated{
 		Attributes: b.attributes.names(), Persisted: b.identified, Flushed: b.flushed, Commands: b.commands,
