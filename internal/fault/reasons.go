@@ -49,6 +49,7 @@ const (
 	BrowserStart        Reason = "browser_start_failed"
 	BrowserBusy         Reason = "browser_busy"
 	StaleFence          Reason = "stale_fence"
+	EffectUnknown       Reason = "effect_unknown"
 	PageAnswerInvalid   Reason = "page_answer_invalid"
 	CommandExpired      Reason = "command_expired"
 	DeadlineExceeded    Reason = "deadline_exceeded"
@@ -128,6 +129,7 @@ func table() []Entry {
 		{BrowserStart, Unavailable, "Chromium does not start", "run `worker doctor`; it shows Chromium's own message"},
 		{BrowserBusy, Exhausted, "all tabs are in use", "raise `browser.tabs`, or add a worker"},
 		{StaleFence, Conflict, "another worker owns the session now", "nothing to do: the owner carries on"},
+		{EffectUnknown, Conflict, "the page was lost while the action ran, and nothing tells whether it took effect", "look at the target; send the command with a new id when the effect is missing"},
 		{PageAnswerInvalid, Unavailable, "the page answered something that is no answer", "look at the evidence: the page may interfere"},
 		{CommandExpired, Expired, "the command's expiry time had passed before it ran", "send it again with a later expiry time"},
 		{DeadlineExceeded, Expired, "the action did not end within its timeout", "raise `timeout_ms`, within the action's bounds"},
