@@ -1,0 +1,192 @@
+// Package browser owns Chromium: a pool of browser processes, tabs that are
+// isolated from each other, and the checking proxy that is their only way to
+// the network. DESIGN.md explains it.
+package browser
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/parley-chat/parley/internal/fault"
+)
+
+// Options are the settings of a pool. The zero value works.
+type Options struct {
+	// Binary is the path of Chromium's real binary, not of a wrapper script.
+	// "" looks in Debian's places.
+	Binary string
+	// Dir is the folder that the browsers' scratch folders are made in. "" is
+	// the system's folder for temporary files. Its path must be passable for
+	// the user that the browsers run as.
+	Dir string
+	// Processes is the most browser processes of each kind. 0 is 1.
+	Processes int
+	// Tabs is the most tabs that are open at once. 0 is 100.
+	Tabs int
+	// Spare is how many tabs each browser keeps prepared. 0 is 2, and a
+	// negative number is none.
+	Spare int
+	// Sessions is how many sessions one browser process serves before it is
+	// replaced. 0 is 2,000.
+	Sessions int
+	// UID and GID are the user that the browsers run as when we are root. 0 is
+	// 65534. A browser never runs as root.
+	UID, GID int
+	// LoadTimeout bounds the loading of one page. 0 is 30 seconds.
+	LoadTimeout time.Duration
+	// Hosts are the hosts that every session may reach: the vendors'. The form
+	// of an entry is described at [Request.Hosts].
+	Hosts []string
+	// Resolve maps a host name to the loopback address that stands in for it.
+	// It is for development and tests, and the only exception to the rule that
+	// a browser reaches public addresses only.
+	Resolve map[string]string
+	// TrustSPKI are SHA-256 hashes, in base64, of public keys whose
+	// certificates count as valid: those of the stand-ins.
+	TrustSPKI []string
+}
+
+func (o Options) filled() Options {
+	o.Processes = orDefault(o.Processes, 1)
+	o.Tabs = orDefault(o.Tabs, 100)
+	o.Spare = max(orDefault(o.Spare, 2), 0)
+	o.Sessions = orDefault(o.Sessions, 2000)
+	o.UID = orDefault(o.UID, nobody)
+	o.GID = orDefault(o.GID, nobody)
+	o.LoadTimeout = orDefault(o.LoadTimeout, 30*time.Second)
+	o.Resolve = maps.Clone(o.Resolve)
+	return o
+}
+
+func orDefault[T comparable](value, otherwise T) T {
+	var zero T
+	if value == zero {
+		return otherwise
+	}
+	return value
+}
+
+// Request describes the page that a session needs.
+type Request struct {
+	// URL is the address of the page. It is https, or http where Hosts says so.
+	URL string
+	// Light is the HTML that is served at URL in place of the real page. ""
+	// loads the real page.
+	Light string
+	// Hosts are the hosts that this session may reach beside URL's and
+	// [Options.Hosts]: "host" means https on port 443, "*.host" its
+	// subdomains, "host:port" another port, and "http://" in front allows
+	// plain http too.
+	Hosts []string
+	// Main and Look are the scripts that run before the page's own: Main in
+	// the page's world, Look in the isolated world "parley".
+	Main, Look string
+	// Label names the session in log lines. It holds nothing personal.
+	Label string
+}
+
+// Pool is a pool of browsers. Its methods may be called from many goroutines.
+type Pool struct {
+	log    *slog.Logger
+	opts   Options
+	egress *egress
+
+	work sync.WaitGroup // what runs in the background
+	stop chan struct{}  // closed when the pool closes
+
+	mu       sync.Mutex // guards the fields below
+	launcher *launcher  // nil until Start
+	procs    map[kind][]*process
+	starting map[kind]*start
+	retired  map[*process]struct{}
+	tabs     int
+	closed   bool
+}
+
+// New returns a pool. Chromium does not start before [Pool.Start].
+func New(log *slog.Logger, o Options) (*Pool, error) {
+	o = o.filled()
+	guard, err := newEgress(log, o)
+	if err != nil {
+		return nil, err
+	}
+	return &Pool{
+		log:      log,
+		opts:     o,
+		egress:   guard,
+		stop:     make(chan struct{}),
+		procs:    map[kind][]*process{},
+		starting: map[kind]*start{},
+		retired:  map[*process]struct{}{},
+	}, nil
+}
+
+// Start starts the proxy and the first browser, and prepares its spare tabs.
+// ctx bounds the start only. Call Close afterwards, also when Start fails.
+func (p *Pool) Start(ctx context.Context) error {
+	l, err := newLauncher(ctx, p.log, p.opts)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	if p.closed || p.launcher != nil {
+		p.mu.Unlock()
+		l.close()
+		return fault.New(fault.InternalError, "the browser pool was started before")
+	}
+	p.launcher = l
+	p.mu.Unlock()
+	p.egress.uid.Store(int64(l.uid))
+	proc, err := p.process(ctx, light)
+	if err != nil {
+		return err
+	}
+	return proc.fill(ctx)
+}
+
+// Close ends every tab and every browser, and returns when no process and no
+// file of theirs is left, or when ctx ends.
+func (p *Pool) Close(ctx context.Context) error {
+	p.mu.Lock()
+	if !p.closed {
+		p.closed = true
+		close(p.stop)
+	}
+	var procs []*process
+	for _, list := range p.procs {
+		procs = append(procs, list...)
+	}
+	for proc := range p.retired {
+		procs = append(procs, proc)
+	}
+	l := p.launcher
+	p.mu.Unlock()
+
+	for _, proc := range procs {
+		proc.kill(fault.New(fault.ShuttingDown, "the browser pool is closed"))
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.work.Wait()
+		p.egress.close()
+		if l != nil {
+			l.close()
+		}
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("closing the browser pool: %w", context.Cause(ctx))
+	}
+}
+
+// errClosed says that the pool takes no more work.
+func errClosed() error {
+	return fault.New(fault.ShuttingDown, "the browser pool is not running")
+}

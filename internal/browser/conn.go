@@ -1,0 +1,261 @@
+package browser
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/chromedp/cdproto"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/cdp/jsonv2"
+	"github.com/chromedp/cdproto/target"
+	"github.com/chromedp/chromedp"
+)
+
+const (
+	// maxFrame is the largest message of the browser that we read. A larger one
+	// ends the connection.
+	maxFrame = 64 << 20
+	// writeLimit is how long one command may wait for the browser to read.
+	writeLimit = 5 * time.Second
+)
+
+// errLost says that the connection to the browser is gone.
+var errLost = errors.New("the connection to the browser is lost")
+
+// A conn is the connection to one browser, shared by its sessions. It speaks
+// over chromedp's pipe with cdproto's messages, and routes them itself: an
+// event that no session asks for is never decoded.
+type conn struct {
+	pipe *chromedp.PipeConn
+	out  *os.File
+	lost chan struct{} // closed when nothing more will arrive
+
+	mu       sync.Mutex // guards the fields below
+	next     int64
+	pending  map[int64]*reply
+	sessions map[target.SessionID]*session
+	err      error // why the connection is lost
+}
+
+// A session is one target of the browser, or the browser itself when id is "".
+// handle sees the session's events, one after another, in the goroutine that
+// reads: it must not wait.
+type session struct {
+	conn   *conn
+	id     target.SessionID
+	handle func(method string, params jsonv2.Value)
+}
+
+// A reply is the place that the answer of one command arrives at.
+type reply struct {
+	session *session
+	done    chan answer // of capacity 1
+}
+
+type answer struct {
+	result jsonv2.Value
+	err    error
+}
+
+// newConn returns the connection over the two pipes, and its root session.
+// handle sees the events of the root session. Nothing is read before run.
+func newConn(in io.ReadCloser, out *os.File, handle func(string, jsonv2.Value)) (*conn, *session) {
+	c := &conn{
+		pipe:     chromedp.NewPipeConn(&frames{in: in}, out),
+		out:      out,
+		lost:     make(chan struct{}),
+		pending:  map[int64]*reply{},
+		sessions: map[target.SessionID]*session{},
+	}
+	return c, c.session("", handle)
+}
+
+// session adds a session. handle may be called before session returns.
+func (c *conn) session(id target.SessionID, handle func(string, jsonv2.Value)) *session {
+	s := &session{conn: c, id: id, handle: handle}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sessions[id] = s
+	return s
+}
+
+// run reads until the browser closes its end or sends what is no message.
+func (c *conn) run() {
+	var err error
+	for err == nil {
+		msg := new(cdproto.Message)
+		//nolint:contextcheck // A pipe is read until it is closed.
+		if err = c.pipe.Read(context.Background(), msg); err == nil {
+			c.route(msg)
+		}
+	}
+	c.mu.Lock()
+	c.err = fmt.Errorf("%w: %w", errLost, err)
+	lost := c.pending
+	c.pending = nil
+	c.mu.Unlock()
+	for _, r := range lost {
+		r.done <- answer{err: c.err}
+	}
+	close(c.lost)
+}
+
+func (c *conn) route(msg *cdproto.Message) {
+	c.mu.Lock()
+	if msg.ID != 0 {
+		r := c.pending[msg.ID]
+		delete(c.pending, msg.ID)
+		c.mu.Unlock()
+		if r == nil {
+			return
+		}
+		a := answer{result: msg.Result}
+		if msg.Error != nil {
+			a.err = msg.Error
+		}
+		r.done <- a
+		return
+	}
+	s := c.sessions[msg.SessionID]
+	c.mu.Unlock()
+	if s != nil {
+		s.handle(string(msg.Method), msg.Params)
+	}
+}
+
+// drop forgets the session, and fails its pending commands with err.
+func (s *session) drop(err error) {
+	s.conn.mu.Lock()
+	delete(s.conn.sessions, s.id)
+	s.conn.mu.Unlock()
+	s.fail(err)
+}
+
+// fail answers the session's pending commands with err. The browser never
+// answers the commands of a renderer that died.
+func (s *session) fail(err error) {
+	var failed []*reply
+	s.conn.mu.Lock()
+	for id, r := range s.conn.pending {
+		if r.session == s {
+			failed = append(failed, r)
+			delete(s.conn.pending, id)
+		}
+	}
+	s.conn.mu.Unlock()
+	for _, r := range failed {
+		r.done <- answer{err: err}
+	}
+}
+
+// send writes the command. The answer arrives at the reply, always.
+func (s *session) send(method string, params any) *reply {
+	r := &reply{session: s, done: make(chan answer, 1)}
+	raw, err := jsonv2.Marshal(params, chromedp.DefaultMarshalOptions)
+	if err != nil {
+		r.done <- answer{err: fmt.Errorf("encoding %s: %w", method, err)}
+		return r
+	}
+	c := s.conn
+	c.mu.Lock()
+	if c.pending == nil {
+		r.done <- answer{err: c.err}
+		c.mu.Unlock()
+		return r
+	}
+	c.next++
+	id := c.next
+	c.pending[id] = r
+	c.mu.Unlock()
+	msg := &cdproto.Message{ID: id, SessionID: s.id, Method: cdproto.MethodType(method), Params: raw}
+	_ = c.out.SetWriteDeadline(time.Now().Add(writeLimit))
+	if err := c.pipe.Write(context.Background(), msg); err != nil {
+		// Half a command may be in the pipe: nobody can go on with it.
+		_ = c.pipe.Close()
+	}
+	return r
+}
+
+// A future is a command that was sent, and will be answered.
+type future[R any] struct {
+	method string
+	reply  *reply
+}
+
+// begin sends the command and does not wait, so that many commands can be
+// under way at once.
+func begin[P, R any](s *session, c cdp.Command[P, R], params P) future[R] {
+	return future[R]{c.Method, s.send(c.Method, params)}
+}
+
+// call sends the command and waits for its answer.
+func call[P, R any](ctx context.Context, s *session, c cdp.Command[P, R], params P) (R, error) {
+	return begin(s, c, params).wait(ctx)
+}
+
+// wait returns the answer, or the cause of ctx.
+func (f future[R]) wait(ctx context.Context) (R, error) {
+	var result R
+	select {
+	case a := <-f.reply.done:
+		err := a.err
+		if err == nil {
+			err = jsonv2.Unmarshal(a.result, &result, chromedp.DefaultUnmarshalOptions)
+		}
+		if err != nil {
+			return result, fmt.Errorf("%s: %w", f.method, err)
+		}
+		return result, nil
+	case <-ctx.Done():
+		return result, fmt.Errorf("%s: %w", f.method, context.Cause(ctx))
+	}
+}
+
+// waiter is any future.
+type waiter interface {
+	finish(ctx context.Context) error
+}
+
+func (f future[R]) finish(ctx context.Context) error {
+	_, err := f.wait(ctx)
+	return err
+}
+
+// all waits for the futures and returns the first error.
+func all(ctx context.Context, futures ...waiter) error {
+	for _, f := range futures {
+		if err := f.finish(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// frames refuses a message that is larger than maxFrame.
+type frames struct {
+	in   io.ReadCloser
+	size int
+}
+
+// Read satisfies io.Reader.
+func (f *frames) Read(p []byte) (int, error) {
+	n, err := f.in.Read(p)
+	if end := bytes.LastIndexByte(p[:n], 0); end >= 0 {
+		f.size = n - end - 1
+	} else {
+		f.size += n
+	}
+	if f.size > maxFrame {
+		return 0, fmt.Errorf("a message is larger than %d bytes", maxFrame)
+	}
+	return n, err
+}
+
+// Close satisfies io.Closer.
+func (f *frames) Close() error { return f.in.Close() }

@@ -1,0 +1,204 @@
+package browser
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+
+	"github.com/parley-chat/parley/internal/fault"
+)
+
+// outletKey is the key of the outlet in the context of its requests.
+type outletKey struct{}
+
+// An outlet is the proxy as one browser context sees it: a port of its own, so
+// that a connection tells its session, and a list of hosts of its own.
+type outlet struct {
+	egress *egress
+	*net.TCPListener
+
+	mu      sync.Mutex // guards the fields below
+	rules   []rule
+	tunnels map[net.Conn]struct{}
+	closed  bool
+	refused int   // requests that were refused
+	trouble error // the last reason that a connection was refused or failed
+}
+
+func outletOf(r *http.Request) *outlet {
+	o, _ := r.Context().Value(outletKey{}).(*outlet)
+	return o
+}
+
+// open opens an outlet that reaches nothing, until allow says so.
+func (e *egress) open() (*outlet, error) {
+	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return nil, fmt.Errorf("opening the egress proxy: %w", err)
+	}
+	o := &outlet{egress: e, TCPListener: l, tunnels: map[net.Conn]struct{}{}}
+	e.serving.Go(func() { _ = e.server.Serve(o) })
+	return o, nil
+}
+
+// Accept gives the server the connections of the browsers' user. Those of any
+// other user are closed.
+func (o *outlet) Accept() (net.Conn, error) {
+	for {
+		c, err := o.AcceptTCP()
+		if err != nil {
+			return nil, err
+		}
+		if err := o.admit(c); err == nil {
+			return c, nil
+		}
+		_ = c.Close()
+	}
+}
+
+func (o *outlet) admit(c *net.TCPConn) error {
+	client, err := netip.ParseAddrPort(c.RemoteAddr().String())
+	if err != nil {
+		return err
+	}
+	server, err := netip.ParseAddrPort(c.LocalAddr().String())
+	if err != nil {
+		return err
+	}
+	uid, err := ownerOf(client, server)
+	if err == nil && int64(uid) != o.egress.uid.Load() {
+		err = fmt.Errorf("user %d is not the browsers' user", uid)
+	}
+	if err != nil {
+		o.egress.log.LogAttrs(context.Background(), slog.LevelWarn, "egress connection refused", slog.Any("err", err))
+	}
+	return err
+}
+
+// url is how Chromium is told of the outlet.
+func (o *outlet) url() string { return "http://" + o.Addr().String() }
+
+// allow sets the hosts that may be reached, beside those for every session.
+func (o *outlet) allow(rules []rule) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.rules = append(o.rules, rules...)
+}
+
+// check says why the place may not be reached, or nil.
+func (o *outlet) check(at place) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, list := range [][]rule{o.rules, o.egress.rules} {
+		for _, r := range list {
+			if r.allows(at.host, at.port, at.plain) && len(o.rules) > 0 {
+				return nil
+			}
+		}
+	}
+	return fault.New(fault.EgressDenied, "the host %s, port %s, is not one of this session", at.host, at.port)
+}
+
+// tunnel answers CONNECT.
+func (o *outlet) tunnel(w http.ResponseWriter, r *http.Request) {
+	host, port, err := net.SplitHostPort(r.Host)
+	at := place{host: canonical(host), port: port}
+	if err == nil {
+		err = o.check(at)
+	}
+	if err != nil {
+		o.refuse(r.Context(), w, r.Host, err)
+		return
+	}
+	server, err := o.egress.dial(r.Context(), "tcp", at.host, at.port)
+	if err != nil {
+		o.refuse(r.Context(), w, r.Host, err)
+		return
+	}
+	defer server.Close() //nolint:errcheck // The tunnel has ended.
+	hijacker, ok := w.(http.Hijacker)
+	if !ok {
+		return
+	}
+	client, buffered, err := hijacker.Hijack()
+	if err != nil {
+		return
+	}
+	defer client.Close() //nolint:errcheck // The tunnel has ended.
+	if !o.track(client, server) {
+		return
+	}
+	defer o.untrack(client, server)
+	if _, err := client.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\n")); err == nil {
+		join(client, early(buffered), server)
+	}
+}
+
+// refuse answers with the reason's status, and keeps the reason for whoever
+// waits for the page.
+func (o *outlet) refuse(ctx context.Context, w http.ResponseWriter, host string, err error) {
+	status := http.StatusBadGateway
+	denied := errors.Is(err, fault.New(fault.EgressDenied, ""))
+	if denied {
+		status = http.StatusForbidden
+	}
+	o.mu.Lock()
+	o.refused++
+	o.trouble = err
+	loud := denied && o.refused <= maxRefusals
+	o.mu.Unlock()
+	if loud {
+		o.egress.log.LogAttrs(ctx, slog.LevelInfo, "egress denied", slog.String("host", short(host)), slog.Any("err", err))
+	}
+	http.Error(w, http.StatusText(status), status)
+}
+
+// forgive forgets the last trouble. Call it before a page is loaded.
+func (o *outlet) forgive() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.trouble = nil
+}
+
+// last returns the last trouble, and how many requests were refused.
+func (o *outlet) last() (trouble error, refused int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.trouble, o.refused
+}
+
+func (o *outlet) track(ends ...net.Conn) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return false
+	}
+	for _, c := range ends {
+		o.tunnels[c] = struct{}{}
+	}
+	return true
+}
+
+func (o *outlet) untrack(ends ...net.Conn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, c := range ends {
+		delete(o.tunnels, c)
+	}
+}
+
+// close ends the outlet and its tunnels. It may be called many times.
+func (o *outlet) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	for c := range o.tunnels {
+		_ = c.Close()
+	}
+	_ = o.Close()
+}

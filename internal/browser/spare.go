@@ -1,0 +1,128 @@
+package browser
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"syscall"
+
+	"github.com/parley-chat/parley/internal/fault"
+)
+
+// take returns a prepared tab, or prepares one now.
+func (proc *process) take(ctx context.Context) (*Tab, error) {
+	proc.mu.Lock()
+	proc.served++
+	worn := proc.served >= proc.pool.opts.Sessions
+	var t *Tab
+	for t == nil && len(proc.spares) > 0 {
+		last := len(proc.spares) - 1
+		t = proc.spares[last]
+		proc.spares = proc.spares[:last]
+		if t.Err() != nil {
+			t = nil
+		}
+	}
+	proc.mu.Unlock()
+	if worn {
+		proc.pool.retire(proc)
+	}
+	if t != nil {
+		return t, nil
+	}
+	return proc.prepare(ctx)
+}
+
+// prepare makes a browser context with a blank tab.
+func (proc *process) prepare(ctx context.Context) (*Tab, error) {
+	r, err := proc.newRoom(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t, err := r.newTab(ctx, false)
+	if err != nil {
+		r.leave(err)
+		return nil, err
+	}
+	return t, nil
+}
+
+// fill prepares tabs until there are as many spare ones as there should be.
+func (proc *process) fill(ctx context.Context) error {
+	select {
+	case proc.filler <- struct{}{}:
+		defer func() { <-proc.filler }()
+	default:
+		return nil // Somebody else does it.
+	}
+	for proc.wants() {
+		t, err := proc.prepare(ctx)
+		if err != nil {
+			return proc.classify(err)
+		}
+		proc.mu.Lock()
+		proc.spares = append(proc.spares, t)
+		proc.mu.Unlock()
+	}
+	return nil
+}
+
+// refill is fill in the background. A spare tab that cannot be made is made by
+// the next Open, which then says why not.
+func (proc *process) refill() {
+	ctx, cancel := proc.pool.bound(context.Background())
+	defer cancel()
+	ctx, stop := context.WithTimeout(ctx, prepareLimit)
+	defer stop()
+	_ = proc.fill(ctx)
+}
+
+func (proc *process) wants() bool {
+	proc.mu.Lock()
+	defer proc.mu.Unlock()
+	return proc.why == nil && proc.served < proc.pool.opts.Sessions && len(proc.spares) < proc.pool.opts.Spare
+}
+
+func (proc *process) add(t *Tab) {
+	proc.mu.Lock()
+	defer proc.mu.Unlock()
+	proc.tabs[t] = struct{}{}
+}
+
+// remove forgets the tab. A retired browser ends with its last one.
+func (proc *process) remove(t *Tab) {
+	proc.mu.Lock()
+	delete(proc.tabs, t)
+	if i := slices.Index(proc.spares, t); i >= 0 {
+		proc.spares = slices.Delete(proc.spares, i, i+1)
+	}
+	worn := proc.served >= proc.pool.opts.Sessions && len(proc.tabs) == len(proc.spares)
+	proc.mu.Unlock()
+	if worn {
+		proc.kill(errors.New("the browser has served its number of sessions"))
+	}
+}
+
+// load is the number of tabs in use.
+func (proc *process) load() int {
+	proc.mu.Lock()
+	defer proc.mu.Unlock()
+	return len(proc.tabs) - len(proc.spares)
+}
+
+// killOne kills one process of the browser.
+func (proc *process) killOne(pid int) {
+	proc.mu.Lock()
+	defer proc.mu.Unlock()
+	if group, err := syscall.Getpgid(pid); !proc.gone && err == nil && group == proc.cmd.Process.Pid {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+// classify turns an error of the connection into a fault.
+func (proc *process) classify(err error) error {
+	if errors.Is(err, errLost) {
+		return fault.New(fault.BrowserCrashed, "the browser died").Because(err)
+	}
+	return err
+}
