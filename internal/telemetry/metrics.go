@@ -1,0 +1,84 @@
+package telemetry
+
+import (
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Metrics are the figures of one process. Their names are a contract.
+type Metrics struct {
+	registry *prometheus.Registry
+	commands *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	triggers *prometheus.CounterVec
+	facts    *prometheus.CounterVec
+}
+
+// NewMetrics returns metrics in a registry of their own, with those of the Go
+// runtime and of the process.
+func NewMetrics() *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		commands: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "parley_commands_total", Help: "Commands that were settled, by action and status of their result.",
+		}, []string{"action", "status"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "parley_command_duration_seconds", Help: "Time from the start of a command's work to its result.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}, []string{"action"}),
+		triggers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "parley_triggers_total", Help: "Triggers that the rules looked at, by outcome: matched, ignored or failed.",
+		}, []string{"outcome"}),
+		facts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "parley_facts_total", Help: "Facts that were published, by name.",
+		}, []string{"fact"}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "parley_build_info", Help: "Always 1; the label tells the version.",
+		ConstLabels: prometheus.Labels{"version": Version()},
+	})
+	build.Set(1)
+	m.registry.MustRegister(m.commands, m.duration, m.triggers, m.facts, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Command counts a command that was settled.
+func (m *Metrics) Command(action, status string, took time.Duration) {
+	m.commands.WithLabelValues(action, status).Inc()
+	m.duration.WithLabelValues(action).Observe(took.Seconds())
+}
+
+// Trigger counts a trigger by its outcome: matched, ignored or failed.
+func (m *Metrics) Trigger(outcome string) { m.triggers.WithLabelValues(outcome).Inc() }
+
+// Fact counts a fact by its name.
+func (m *Metrics) Fact(name string) { m.facts.WithLabelValues(name).Inc() }
+
+// Handler serves the metrics in Prometheus' format.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// Version returns the version that the binary was built from: a release's tag,
+// or a revision.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" && len(setting.Value) >= 12 {
+			return setting.Value[:12]
+		}
+	}
+	return "devel"
+}
