@@ -73,7 +73,7 @@ func demoApp() App {
 		Tagline: "Usually answers at once",
 		Color:   "#2b6cf6",
 		Messages: []Message{
-			{Text: "Hi there! 👋 I am Nova, the shop's assistant."},
+			{Text: "Hi there! I am Nova, the shop's assistant."},
 			{Text: "May I help you to find the plan that fits?", Buttons: []Button{
 				{Title: "Calculate my price", Payload: &Payload{
 					WebURL: "/webview/calculator.html", DisplayMode: "internal", WebviewSize: "tall",

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +67,7 @@ func setup(t *testing.T, o botstar.Options, pages map[string]string) *world {
 		chromedp.UserDataDir(t.TempDir()),
 		chromedp.WindowSize(1280, 800),
 		chromedp.Flag("disable-gpu", true),
+		chromedp.Flag("site-per-process", true),
 		chromedp.Flag("host-resolver-rules", strings.Join(rules, ", ")),
 		chromedp.Flag("ignore-certificate-errors-spki-list", server.SPKI()),
 		chromedp.Flag("ip-address-space-overrides", server.Addr()+"=public"),
@@ -83,6 +86,26 @@ func setup(t *testing.T, o botstar.Options, pages map[string]string) *world {
 	}
 	w.browser = browser
 	return w
+}
+
+// within returns the world for a subtest.
+func (w *world) within(t *testing.T) *world {
+	t.Helper()
+	inner := *w
+	inner.t = t
+	return &inner
+}
+
+// picture writes a screenshot of the tab among the test's artifacts.
+func (tab *tab) picture(name string) {
+	tab.t.Helper()
+	picture, err := chromedp.Run(tab.ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		tab.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(tab.t.ArtifactDir(), name+".png"), picture, 0o600); err != nil {
+		tab.t.Fatal(err)
+	}
 }
 
 // A tab is one visitor's page.
@@ -104,6 +127,16 @@ func (w *world) open(address string, scripts ...string) *tab {
 		}
 	}
 	tab.do(chromedp.Navigate(address))
+	return tab
+}
+
+// start begins to load the address, and does not wait for it.
+func (w *world) start(address string) *tab {
+	w.t.Helper()
+	tab := w.blank()
+	if _, err := chromedp.Call(tab.ctx, page.Navigate, page.NavigateParams{URL: address}); err != nil {
+		w.t.Fatal(err)
+	}
 	return tab
 }
 
@@ -182,6 +215,22 @@ func (w *world) wait(condition func(botstar.Snapshot) bool) botstar.Snapshot {
 		w.t.Fatal(err)
 	}
 	return snapshot
+}
+
+// booted waits until a frame of the page has booted, and returns that entry.
+func (w *world) booted(page string) botstar.Entry {
+	w.t.Helper()
+	ofPage := func(s botstar.Snapshot) []botstar.Entry {
+		var found []botstar.Entry
+		for _, e := range s.Kind(botstar.Booted) {
+			if e.Page == page {
+				found = append(found, e)
+			}
+		}
+		return found
+	}
+	found := ofPage(w.wait(func(s botstar.Snapshot) bool { return len(ofPage(s)) > 0 }))
+	return found[len(found)-1]
 }
 
 // reached waits until the ledger counts n entries of the kind, and returns the

@@ -1,66 +1,97 @@
 package shop
 
 import (
+	"bytes"
 	"embed"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"path"
 	"strings"
+	"text/template"
 
 	"github.com/parley-chat/parley/internal/standin"
 )
 
 //go:embed pages
-var pages embed.FS
+var files embed.FS
 
-// shopPages serves the shop: every page of pages/shop at its name without
-// ".html", the webview pages at their whole name, and the assets.
-func shopPages() http.Handler {
-	mux := http.NewServeMux()
-	servePages(mux, "pages/shop")
-	serveFiles(mux, "pages/webview", "/webview/")
-	serveAssets(mux)
-	return mux
+// A site is one of the website's host names, with the folder of its pages.
+type site struct {
+	Host, AppID, folder string
+	Links               []link
 }
 
-func docsPages() http.Handler {
-	mux := http.NewServeMux()
-	servePages(mux, "pages/docs")
-	serveAssets(mux)
-	return mux
+type link struct{ Path, Text string }
+
+func shopSite() site {
+	return site{Host, AppID, "pages/shop", []link{
+		{"/", "Home"}, {"/product", "Product"}, {"/pricing", "Pricing"}, {"https://" + DocsHost + "/", "Docs"},
+	}}
 }
 
-// servePages serves the pages of the folder: index.html at "/", pricing.html at
-// "/pricing".
-func servePages(mux *http.ServeMux, folder string) {
-	for name, body := range read(folder) {
-		at := "/" + strings.TrimSuffix(name, ".html")
-		if name == "index.html" {
-			at = "/{$}"
-		}
-		mux.Handle("GET "+at, standin.NewBlob(kindOf(name), standin.Revalidate, body))
+func docsSite() site {
+	return site{DocsHost, DocsAppID, "pages/docs", []link{
+		{"/", "Start"}, {"/guide", "Guide"}, {Origin + "/", "Shop"},
+	}}
+}
+
+// A view is what a page is made of. The words of the product page are in
+// words.go.
+type view struct {
+	site
+	words
+	Path string
+}
+
+// pages serves the site's pages, index.html at "/" and pricing.html at
+// "/pricing", and the assets.
+func (s site) pages() (*http.ServeMux, error) {
+	mux := http.NewServeMux()
+	layout, err := template.ParseFS(files, "pages/layout.html")
+	if err != nil {
+		return nil, fmt.Errorf("reading the layout: %w", err)
 	}
+	for name, body := range read(s.folder) {
+		at := "/" + strings.TrimSuffix(name, ".html")
+		pattern := "GET " + at
+		if name == "index.html" {
+			at, pattern = "/", "GET /{$}"
+		}
+		page, err := template.Must(layout.Clone()).Parse(string(body))
+		if err != nil {
+			return nil, fmt.Errorf("reading the page %s: %w", name, err)
+		}
+		var out bytes.Buffer
+		if err := page.Execute(&out, view{s, newWords(), at}); err != nil {
+			return nil, fmt.Errorf("making the page %s: %w", name, err)
+		}
+		mux.Handle(pattern, standin.NewBlob(kindOf(name), standin.Revalidate, out.Bytes()))
+	}
+	serveAssets(mux)
+	return mux, nil
 }
 
-func serveFiles(mux *http.ServeMux, folder, prefix string) {
+// serve serves the files of the folder as they are.
+func serve(mux *http.ServeMux, folder, prefix, cache string) {
 	for name, body := range read(folder) {
-		mux.Handle("GET "+prefix+name, standin.NewBlob(kindOf(name), standin.Revalidate, body))
+		mux.Handle("GET "+prefix+name, standin.NewBlob(kindOf(name), cache, body))
 	}
 }
 
 // read returns the files of the embedded folder by name.
 func read(folder string) map[string][]byte {
-	files := map[string][]byte{}
-	entries, err := fs.ReadDir(pages, folder)
+	found := map[string][]byte{}
+	entries, err := fs.ReadDir(files, folder)
 	if err != nil {
-		return files // The folder is embedded, so it is there.
+		return found // The folder is embedded, so it is there.
 	}
 	for _, entry := range entries {
-		if body, err := fs.ReadFile(pages, path.Join(folder, entry.Name())); err == nil {
-			files[entry.Name()] = body
+		if body, err := fs.ReadFile(files, path.Join(folder, entry.Name())); err == nil {
+			found[entry.Name()] = body
 		}
 	}
-	return files
+	return found
 }
 
 func kindOf(name string) string {
@@ -73,6 +104,10 @@ func kindOf(name string) string {
 		return "text/css; charset=utf-8"
 	case ".svg":
 		return "image/svg+xml"
+	case ".ttf":
+		return "font/ttf"
+	case ".jpg":
+		return "image/jpeg"
 	default:
 		return "application/octet-stream"
 	}
