@@ -60,8 +60,9 @@ func startEmbedded(ctx context.Context, log *slog.Logger, o Options) (*embedded,
 	fatal := make(chan string, 1)
 	ns.SetLoggerV2(serverLog{log, fatal}, false, false, false)
 	e := &embedded{ns: ns, lock: lock}
-	go ns.Start() // It ends by itself, at the latest in stop.
-	if err := e.ready(ctx, o, fatal); err != nil {
+	started := make(chan struct{})
+	go func() { ns.Start(); close(started) }()
+	if err := e.ready(ctx, o, started, fatal); err != nil {
 		e.stop()
 		return nil, err
 	}
@@ -71,24 +72,28 @@ func startEmbedded(ctx context.Context, log *slog.Logger, o Options) (*embedded,
 	return e, nil
 }
 
-// ready waits until JetStream answers. The server tells it only when asked.
-func (e *embedded) ready(ctx context.Context, o Options, fatal <-chan string) error {
-	notReady := fault.New(fault.BusUnavailable, "the embedded NATS server did not start in %s", o.Dir).
-		WithFix("check that the directory is writable, and that %s is free", orWord(o.Listen, "its port"))
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for {
-		if e.ns.Running() && e.ns.JetStreamEnabled() && (o.Listen == "" || e.ns.Addr() != nil) {
-			return nil
-		}
+// ready waits until the server has started. Asking it for JetStream earlier is
+// not enough: it says yes before it has made its directories.
+func (e *embedded) ready(ctx context.Context, o Options, started <-chan struct{}, fatal <-chan string) error {
+	var why error
+	select {
+	case text := <-fatal:
+		why = errors.New(text)
+	case <-ctx.Done():
+		why = context.Cause(ctx)
+	case <-started:
 		select {
 		case text := <-fatal:
-			return notReady.Because(errors.New(text))
-		case <-ctx.Done():
-			return notReady.Because(context.Cause(ctx))
-		case <-tick.C:
+			why = errors.New(text)
+		default:
+			if e.ns.JetStreamEnabled() {
+				return nil
+			}
+			why = errors.New("JetStream is not enabled")
 		}
 	}
+	return fault.New(fault.BusUnavailable, "the embedded NATS server did not start in %s", o.Dir).
+		WithFix("check that the directory is writable, and that %s is free", orWord(o.Listen, "its port")).Because(why)
 }
 
 // stop returns when the directory may be used again.

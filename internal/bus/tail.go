@@ -77,11 +77,11 @@ func streamsOf(o TailOptions) (map[string][]string, error) {
 		stream, ok := map[string]string{
 			"cmd": StreamCommands, "res": StreamEvents, "evt": StreamEvents,
 			"in": StreamFlow, "run": StreamFlow, "timer": StreamFlow, "due": StreamFlow, "go": StreamFlow,
-			"jrn": StreamJournal, "audit": StreamAudit, "dead": StreamDead,
+			"jrn": StreamJournal, "audit": StreamAudit, "dead": StreamDead, "$JS": StreamAdvisory,
 		}[word]
 		if !ok {
 			return nil, fault.New(fault.Malformed, "no stream has the subject %q", subject).
-				WithFix("begin with cmd., res., evt., in., run., due., go., jrn., audit. or dead.")
+				WithFix("begin with cmd., res., evt., in., run., due., go., jrn., audit., dead. or $JS.EVENT.ADVISORY.")
 		}
 		found[stream] = append(found[stream], subject)
 	}

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,19 +64,39 @@ func queueTransform(word string) jetstream.SubjectTransformConfig {
 	return jetstream.SubjectTransformConfig{Source: word + "." + six, Destination: to}
 }
 
-// streams returns the streams, in the order in which they are made: a source
-// comes before the stream that reads it.
-func streams(replicas int) [][]jetstream.StreamConfig {
+// flowStream is made before the others, because the commands' stream reads it.
+func flowStream() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: StreamFlow, Description: "triggers, runs, timers, and the commands they issue",
+		Subjects: []string{"in.>", "run.>", "timer.>", "due.>", "go.>"},
+		// Schedules refuse DiscardNew, and a delete marker would stretch the lives
+		// of messages with a TTL of their own.
+		AllowMsgSchedules: true, AllowMsgTTL: true, AllowAtomicPublish: true, AllowRollup: true,
+		MaxAge: 90 * day, MaxBytes: 8 * gib, Duplicates: 10 * time.Minute,
+	}
+}
+
+// commandStream is the queue.
+func commandStream() jetstream.StreamConfig {
 	commands := queueTransform("cmd")
-	first := []jetstream.StreamConfig{
-		{
-			Name: StreamFlow, Description: "triggers, runs, timers, and the commands they issue",
-			Subjects: []string{"in.>", "run.>", "timer.>", "due.>", "go.>"},
-			// Schedules refuse DiscardNew, and a delete marker would stretch the
-			// lives of messages with a TTL of their own.
-			AllowMsgSchedules: true, AllowMsgTTL: true, AllowAtomicPublish: true, AllowRollup: true,
-			MaxAge: 90 * day, MaxBytes: 8 * gib, Duplicates: 10 * time.Minute,
-		},
+	return jetstream.StreamConfig{
+		Name: StreamCommands, Description: "the queue of commands",
+		Subjects:         []string{"cmd." + six},
+		Retention:        jetstream.WorkQueuePolicy,
+		SubjectTransform: &commands,
+		Sources: []*jetstream.StreamSource{{
+			Name:              StreamFlow,
+			SubjectTransforms: []jetstream.SubjectTransformConfig{queueTransform("due"), queueTransform("go")},
+		}},
+		Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
+		MaxMsgs: 1_000_000, MaxBytes: 4 * gib, MaxMsgsPerSubject: maxQueued, MaxMsgSize: maxMessage,
+		MaxAge: day, Duplicates: 5 * time.Minute, MaxConsumers: 256,
+	}
+}
+
+// otherStreams are the history, the journal, and what is set aside.
+func otherStreams() []jetstream.StreamConfig {
+	return []jetstream.StreamConfig{
 		{
 			Name: StreamEvents, Description: "results and facts",
 			Subjects: []string{"res.>", "evt.>"},
@@ -106,25 +127,11 @@ func streams(replicas int) [][]jetstream.StreamConfig {
 			MaxAge: 30 * day, MaxBytes: 256 * mib, Duplicates: 2 * time.Minute,
 		},
 	}
-	second := []jetstream.StreamConfig{{
-		Name: StreamCommands, Description: "the queue of commands",
-		Subjects:         []string{"cmd." + six},
-		Retention:        jetstream.WorkQueuePolicy,
-		SubjectTransform: &commands,
-		Sources: []*jetstream.StreamSource{{
-			Name:              StreamFlow,
-			SubjectTransforms: []jetstream.SubjectTransformConfig{queueTransform("due"), queueTransform("go")},
-		}},
-		Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
-		MaxMsgs: 1_000_000, MaxBytes: 4 * gib, MaxMsgsPerSubject: maxQueued, MaxMsgSize: maxMessage,
-		MaxAge: day, Duplicates: 5 * time.Minute, MaxConsumers: 256,
-	}}
-	return [][]jetstream.StreamConfig{completed(first, replicas), completed(second, replicas)}
 }
 
 // buckets returns the streams behind the buckets. Fences and recovery checks
 // read through the leader, so none allows direct reads.
-func buckets(replicas int) []jetstream.StreamConfig {
+func buckets() []jetstream.StreamConfig {
 	var all []jetstream.StreamConfig
 	for _, bucket := range []struct {
 		name, about string
@@ -147,7 +154,7 @@ func buckets(replicas int) []jetstream.StreamConfig {
 			Duplicates: 2 * time.Minute,
 		})
 	}
-	return completed(all, replicas)
+	return all
 }
 
 // completed fills in what the server would, so that a comparison with what the
@@ -175,16 +182,15 @@ func completed(all []jetstream.StreamConfig, replicas int) []jetstream.StreamCon
 // safe is an error that names the stream and the setting; nothing is ever
 // deleted. Calling it again, and from several processes, is harmless.
 func (b *Bus) EnsureTopology(ctx context.Context) error {
-	wanted := streams(b.opts.Replicas)
-	wanted[0] = append(wanted[0], buckets(b.opts.Replicas)...)
-	for _, together := range wanted {
-		group, ctx := errgroup.WithContext(ctx)
-		for _, want := range together {
-			group.Go(func() error { return b.ensureStream(ctx, want) })
-		}
-		if err := group.Wait(); err != nil {
-			return err
-		}
+	all := completed(slices.Concat(
+		[]jetstream.StreamConfig{flowStream(), commandStream()}, otherStreams(), buckets()), b.opts.Replicas)
+	// The first one is alone because another one reads it.
+	if err := b.ensureStream(ctx, all[0]); err != nil {
+		return err
 	}
-	return nil
+	group, ctx := errgroup.WithContext(ctx)
+	for _, want := range all[1:] {
+		group.Go(func() error { return b.ensureStream(ctx, want) })
+	}
+	return group.Wait() //nolint:wrapcheck // It says what it was doing.
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/parley-chat/parley/internal/bus"
 	"github.com/parley-chat/parley/internal/event"
 )
@@ -97,6 +99,42 @@ func NextOn[T any](t testing.TB, b *bus.Bus, filter string) T {
 	return wait[T](t, b, []string{filter}, "a message on "+filter, func(string, event.Envelope) bool { return true })
 }
 
+// Raw returns the first message of the subjects as JSON that is no CloudEvent.
+func Raw(t testing.TB, b *bus.Bus, filter string) map[string]any {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for d, err := range b.Tail(ctx, bus.TailOptions{Subjects: []string{filter}, All: true}) {
+		if err != nil {
+			t.Fatalf("waiting for a message on %s: %v", filter, err)
+		}
+		var data map[string]any
+		if err := json.Unmarshal(d.Body, &data); err != nil {
+			t.Fatalf("reading a message on %s: %v", filter, err)
+		}
+		return data
+	}
+	t.Fatalf("no message came on %s within %s", filter, patience)
+	return nil
+}
+
+// Until waits until the fact is true. It is for facts that nothing announces,
+// such as the state of the server; what the bus announces is waited for with
+// Next.
+func Until(t testing.TB, fact string, is func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(patience)
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not true within %s: %s", patience, fact)
+		}
+	}
+}
+
 // causedBy reports whether the event names the other one as its cause.
 func causedBy(e, cause event.Envelope) bool {
 	if e.Extension(event.ExtCausationID) == cause.ID || e.Extension(event.ExtCorrelationID) == cause.ID {
@@ -137,4 +175,12 @@ func wait[T any](t testing.TB, b *bus.Bus, subjects []string, wanted string, fit
 	}
 	t.Fatalf("%s did not come within %s; what came:\n  %s", wanted, patience, strings.Join(seen, "\n  "))
 	return data
+}
+
+// Leaks returns what goleak may find after a test and is nobody's leak: the
+// server's own wait for a source, which outlives its shutdown by some seconds.
+func Leaks() []goleak.Option {
+	return []goleak.Option{
+		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"),
+	}
 }

@@ -1,10 +1,13 @@
 package bustest
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/parley-chat/parley/internal/bus"
 )
@@ -86,4 +89,82 @@ func (s *Server) Start() {
 		s.t.Fatalf("the NATS server does not answer")
 	}
 	s.ns, s.options.Port = ns, options.Port
+}
+
+// Messages returns how many messages the stream holds.
+func (s *Server) Messages(stream string) uint64 {
+	s.t.Helper()
+	var state uint64
+	s.manage(func(ctx context.Context, js jetstream.JetStream) error {
+		at, err := js.Stream(ctx, stream)
+		if err == nil {
+			state = at.CachedInfo().State.Msgs
+		}
+		return err
+	})
+	return state
+}
+
+// Waiting returns how many pulls wait at the consumers of the stream.
+func (s *Server) Waiting(stream string) int {
+	s.t.Helper()
+	waiting := 0
+	s.consumers(stream, func(_ context.Context, _ jetstream.Stream, info *jetstream.ConsumerInfo) error {
+		waiting += info.NumWaiting
+		return nil
+	})
+	return waiting
+}
+
+// Pending returns how many messages the consumers of the stream wait to hear of.
+func (s *Server) Pending(stream string) int {
+	s.t.Helper()
+	pending := 0
+	s.consumers(stream, func(_ context.Context, _ jetstream.Stream, info *jetstream.ConsumerInfo) error {
+		pending += info.NumAckPending
+		return nil
+	})
+	return pending
+}
+
+// DeleteConsumers deletes the consumers of the stream, as a person might.
+func (s *Server) DeleteConsumers(stream string) {
+	s.t.Helper()
+	s.consumers(stream, func(ctx context.Context, at jetstream.Stream, info *jetstream.ConsumerInfo) error {
+		return at.DeleteConsumer(ctx, info.Name)
+	})
+}
+
+func (s *Server) consumers(stream string, do func(context.Context, jetstream.Stream, *jetstream.ConsumerInfo) error) {
+	s.t.Helper()
+	s.manage(func(ctx context.Context, js jetstream.JetStream) error {
+		at, err := js.Stream(ctx, stream)
+		if err != nil {
+			return err
+		}
+		list := at.ListConsumers(ctx)
+		for info := range list.Info() {
+			if err := do(ctx, at, info); err != nil {
+				return err
+			}
+		}
+		return list.Err()
+	})
+}
+
+// manage asks the server as an administrator does, beside the bus.
+func (s *Server) manage(do func(context.Context, jetstream.JetStream) error) {
+	s.t.Helper()
+	conn, err := nats.Connect(s.URL())
+	if err != nil {
+		s.t.Fatalf("connecting to the NATS server: %v", err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err == nil {
+		err = do(s.t.Context(), js)
+	}
+	if err != nil {
+		s.t.Fatalf("asking the NATS server: %v", err)
+	}
 }
