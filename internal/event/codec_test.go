@@ -24,9 +24,7 @@ func sample() Envelope {
 
 func TestBothModesKeepTheEnvelope(t *testing.T) {
 	t.Parallel()
-	for name, encode := range map[string]func(Envelope) (map[string][]string, []byte){
-		"binary": Encode, "structured": EncodeStructured,
-	} {
+	for name, encode := range modes() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got, err := Decode(encode(sample()))

@@ -125,6 +125,8 @@ func describe(place *jsonschema.Schema, what jsonschema.ErrorKind) string {
 		return "is not a valid " + k.Want
 	case *kind.Pattern:
 		return "does not match the pattern " + k.Want
+	case *kind.Not:
+		return "is not allowed"
 	case *kind.MinProperties:
 		return tooFew(place, k)
 	case *kind.UniqueItems:

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/parley-chat/parley/internal/fault"
 )
@@ -126,16 +129,39 @@ func checkEventMedia(media string) error {
 	return nil
 }
 
-// members splits the event into its members.
+// members splits the event into its members, which share the body. A member
+// that is there twice is refused.
 func members(body []byte) (map[string]json.RawMessage, error) {
 	if !utf8.Valid(body) {
 		return nil, notUTF8()
 	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(body, &members); err != nil {
-		return nil, fault.New(fault.Malformed, "the structured event is not a JSON object: %s", err)
+	p := newParser(body)
+	token, err := p.ReadToken()
+	if err != nil {
+		return nil, p.syntax(err)
 	}
-	return members, nil
+	if token.Kind() != '{' {
+		return nil, fault.New(fault.Malformed, "the structured event is not a JSON object")
+	}
+	members := map[string]json.RawMessage{}
+	for p.PeekKind() != '}' {
+		token, err = p.ReadToken()
+		switch {
+		case errors.Is(err, jsontext.ErrDuplicateName):
+			return nil, fault.New(fault.Malformed, "the structured event has a member twice").Because(err)
+		case err != nil:
+			return nil, p.syntax(err)
+		}
+		name, from := token.String(), p.InputOffset()
+		if err := p.SkipValue(); err != nil {
+			return nil, p.syntax(err)
+		}
+		members[name] = p.text(from)
+	}
+	if _, err := p.ReadToken(); err != nil {
+		return nil, p.syntax(err)
+	}
+	return members, p.end()
 }
 
 // attribute returns the canonical text of an attribute. It is not ok when the

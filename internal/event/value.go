@@ -33,7 +33,8 @@ func parse(data []byte, member string) (value any, raw json.RawMessage, err erro
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, nil, fault.New(fault.Malformed, "the data is missing").WithFix("put a JSON object in the body")
 	}
-	p := parser{Decoder: jsontext.NewDecoder(bytes.NewBuffer(data)), data: data, member: member}
+	p := newParser(data)
+	p.member = member
 	value, err = p.value()
 	if err == nil {
 		err = p.end()
@@ -47,9 +48,19 @@ func parse(data []byte, member string) (value any, raw json.RawMessage, err erro
 // A parser reads one JSON value.
 type parser struct {
 	*jsontext.Decoder
-	data   []byte
+	data []byte
+	// member is the member of the outermost object whose text becomes raw.
 	member string
 	raw    json.RawMessage
+}
+
+func newParser(data []byte) parser {
+	return parser{Decoder: jsontext.NewDecoder(bytes.NewBuffer(data)), data: data}
+}
+
+// text returns the text of the member whose name ended at the offset.
+func (p *parser) text(from int64) json.RawMessage {
+	return bytes.TrimLeft(p.data[from:p.InputOffset()], " \t\r\n:")
 }
 
 func (p *parser) value() (any, error) {
@@ -91,7 +102,7 @@ func (p *parser) object() (any, error) {
 			return nil, err
 		}
 		if name == p.member && p.StackDepth() == 1 {
-			p.raw = bytes.TrimLeft(p.data[from:p.InputOffset()], " \t\r\n:")
+			p.raw = p.text(from)
 		}
 	}
 	_, err := p.ReadToken()
