@@ -123,10 +123,11 @@
     rt.emit("widget.ready", booting === "" ? "visitor" : "api", booting, { app_id: at.appId, mode: at.mode, again: remounting });
   };
 
-  // A frame's load does not bubble, but it can be captured.
+  // A frame's load does not bubble, but it can be captured. A frame that is put
+  // in before it has an address loads an empty document first.
   rt.on(document, "load", (event) => {
     const element = event.target;
-    if (element.nodeName !== "IFRAME" || element.name !== "bs-chatbot-widget-frame") return;
+    if (element.nodeName !== "IFRAME" || element.name !== "bs-chatbot-widget-frame" || element.src === "") return;
     loadedFrom.set(element, element.src);
     if (up()) mounted(element);
   }, true);

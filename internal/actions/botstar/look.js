@@ -11,7 +11,7 @@
   const loadedFrom = new WeakMap();
   rt.on(document, "load", (event) => {
     const element = event.target;
-    if (element.nodeName === "IFRAME" && element.name === "bs-chatbot-widget-frame") loadedFrom.set(element, element.src);
+    if (element.nodeName === "IFRAME" && element.name === "bs-chatbot-widget-frame" && element.src !== "") loadedFrom.set(element, element.src);
   }, true);
 
   // visible reports whether a person could see the element.
