@@ -1,0 +1,88 @@
+package session
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/parley-chat/parley/internal/actions"
+	"github.com/parley-chat/parley/internal/event"
+)
+
+// Lease is the exclusive use of one session by one command. Its methods are
+// called by one goroutine.
+type Lease struct{ h *held }
+
+// Key returns the session's opaque key.
+func (l *Lease) Key() string { return l.h.key }
+
+// Open opens the session's page when there is none. The page outlives the
+// lease.
+func (l *Lease) Open(ctx context.Context) error { return l.h.open(ctx) }
+
+// Paged reports whether the session's page is open.
+func (l *Lease) Paged() bool { return l.h.main != nil && !l.h.main.gone() }
+
+// Known reports whether the state can be trusted without a look at the page:
+// the page is the one that the state was last compared with, and its signals
+// have kept the state up to date since.
+func (l *Lease) Known() bool { return l.Paged() && !l.h.doubtful && l.h.state.Booted }
+
+// Trust says that the state has been compared with the page.
+func (l *Lease) Trust() { l.h.doubtful = false }
+
+// Doubt says that the state must be compared with the page.
+func (l *Lease) Doubt() { l.h.doubtful = true }
+
+// State returns what is known of the session. The lease's holder may change it.
+func (l *Lease) State() *actions.State { return &l.h.state }
+
+// CatchUp brings the state up to date with what the page has reported so far.
+// The holder calls it between steps.
+func (l *Lease) CatchUp() { l.h.catchUp() }
+
+// Env returns what an action of the command works with. Page is nil when no
+// page is open. Sites is for the caller to set.
+func (l *Lease) Env(by Command, log *slog.Logger) actions.Env {
+	h := l.h
+	h.behind.add(by)
+	env := actions.Env{
+		Site: h.site, Visitor: h.visitor, State: &h.state, Profile: &h.profile.value,
+		Key: by.Key, CommandID: by.ID, Fence: by.Fence, Now: h.m.o.Now, Log: log,
+	}
+	if h.main != nil {
+		env.Page, env.Browser = h.main.tab, &chrome{h: h}
+	}
+	if h.webview != nil && !h.webview.gone() {
+		env.Webview = h.webview.tab
+	}
+	return env
+}
+
+// Tell publishes the facts of an action that the command ran, after those that
+// the page has reported before.
+func (l *Lease) Tell(notices []actions.Notice, by Command) {
+	if len(notices) == 0 {
+		return
+	}
+	l.h.catchUp()
+	address := bare(l.h.site.URL)
+	for _, n := range notices {
+		l.h.post(n, event.CauseAPI, by, l.h.m.o.Now().UTC(), address, true)
+	}
+}
+
+// Flush waits until the session's facts are durable.
+func (l *Lease) Flush(ctx context.Context) error {
+	l.h.catchUp()
+	return l.h.out.flush(ctx)
+}
+
+// Drop closes the session's page, so that the next Open opens another one.
+func (l *Lease) Drop(ctx context.Context, why string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	return l.h.close(ctx, why)
+}
+
+// Release gives the session back. It is called exactly once.
+func (l *Lease) Release() { l.h.end() }
