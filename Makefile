@@ -110,6 +110,8 @@ chromium-full:
 
 .PHONY: peers
 peers: bench/peers/node_modules/.package-lock.json
+	@mkdir -p $(BIN)
+	go -C bench/peers/gopeers build -o ../../../$(BIN)/gopeers .
 bench/peers/node_modules/.package-lock.json: bench/peers/package.json bench/peers/package-lock.json
 	npm --prefix bench/peers ci --no-audit --no-fund --loglevel=error
 	@touch $@

@@ -42,6 +42,9 @@ type Order struct {
 	Round int `json:"round"`
 	// Jobs is how many jobs the round has.
 	Jobs int `json:"jobs"`
+	// Prepare asks only for what the round's jobs need to be there before. It is
+	// not measured.
+	Prepare bool `json:"prepare,omitempty"`
 	// Picks names the session of each job, where sessions are held: all
 	// contenders do the same jobs in the same order.
 	Picks []int `json:"picks,omitempty"`

@@ -56,6 +56,13 @@ type Cost struct {
 	Client, Browser time.Duration
 }
 
+// Prepare has the contender prepare a round.
+func (p *Process) Prepare(o Order) error {
+	o.Prepare = true
+	_, err := p.ask(o)
+	return err
+}
+
 // Round has the contender do a round, and says what it cost. It measures from
 // quiet to quiet: what a round leaves to be done after its end is part of it.
 func (p *Process) Round(ctx context.Context, o Order) (Report, Cost, error) {

@@ -10,16 +10,14 @@ const cold = (options) => async (setup) => {
     concurrency: Cluster.CONCURRENCY_CONTEXT, maxConcurrency: 1, puppeteer, puppeteerOptions: options(setup),
   });
   await cluster.task(async ({page, data: user}) => {
-    await page.goto(setup.url);
-    await page.waitForFunction(inPage.mounted);
+    await page.goto(setup.url, {waitUntil: 'domcontentloaded'});
     await page.evaluate(inPage.boot, {appId: setup.app_id, user});
-    const frame = page.frames().find((f) => f.name() === inPage.frameName);
-    return frame.evaluate(inPage.ready);
+    return page.evaluate(inPage.mounted);
   });
   return {
     round: (order) => inTurns(order, async (i) => {
-      const state = await cluster.execute(`cold-${order.round}-${i}`);
-      if (state !== 'complete' && state !== 'interactive') throw new Error(`the frame is ${state}`);
+      const user = `cold-${order.round}-${i}`;
+      if (!await cluster.execute(user)) throw new Error('the widget is not mounted');
     }),
     close: () => cluster.close(),
   };

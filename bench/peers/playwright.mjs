@@ -7,8 +7,7 @@ import * as inPage from './page.mjs';
 async function visit(browser, setup, user) {
   const context = await browser.newContext();
   const page = await context.newPage();
-  await page.goto(setup.url);
-  await page.waitForFunction(inPage.mounted);
+  await page.goto(setup.url, {waitUntil: 'domcontentloaded'});
   await page.evaluate(inPage.boot, {appId: setup.app_id, user});
   return {context, page};
 }
@@ -38,9 +37,8 @@ await serve({
     return {
       round: (order) => inTurns(order, async (i) => {
         const {context, page} = await visit(browser, setup, `cold-${order.round}-${i}`);
-        const state = await page.frame({name: inPage.frameName}).evaluate(inPage.ready);
-        if (state !== 'complete' && state !== 'interactive') throw new Error(`the frame is ${state}`);
-        await context.close();
+        if (!await page.evaluate(inPage.mounted)) throw new Error('the widget is not mounted');
+        return () => context.close();
       }),
       close: () => browser.close(),
     };

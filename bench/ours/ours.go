@@ -1,0 +1,36 @@
+// Package ours is Parley as a contender in its own benchmarks: the parts that
+// the worker is made of, in one process, with the embedded NATS server.
+package ours
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/parley-chat/parley/bench/contend"
+	"github.com/parley-chat/parley/internal/bus"
+)
+
+// Start prepares the job that the setup names.
+func Start(s contend.Setup) (contend.Job, error) {
+	ctx := context.Background() // A contender lives as long as its process.
+	switch s.Job {
+	case "bus-path":
+		return startBusPath(ctx, s)
+	case "codec":
+		return startCodec()
+	}
+	return nil, fmt.Errorf("no job is called %q", s.Job)
+}
+
+// openBus starts the embedded server with the streams.
+func openBus(ctx context.Context, dir string) (*bus.Bus, error) {
+	b, err := bus.Open(ctx, slog.New(slog.DiscardHandler), bus.Options{Dir: dir})
+	if err != nil {
+		return nil, fmt.Errorf("opening the bus: %w", err)
+	}
+	if err := b.EnsureTopology(ctx); err != nil {
+		return nil, fmt.Errorf("making the streams: %w", err)
+	}
+	return b, nil
+}

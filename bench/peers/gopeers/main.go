@@ -1,0 +1,35 @@
+// Command gopeers is what Parley's bus figures are measured against: the same
+// work by the libraries alone. It is a module of its own, so that these
+// libraries stay out of Parley's.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/parley-chat/parley/bench/contend"
+)
+
+func main() {
+	if err := contend.Serve(os.Stdin, os.Stdout, start); err != nil {
+		fmt.Fprintln(os.Stderr, "gopeers:", err)
+		os.Exit(1)
+	}
+}
+
+// start prepares the job that the setup names.
+func start(s contend.Setup) (contend.Job, error) {
+	switch s.Job {
+	case "bus-naive":
+		return startNaive(s)
+	case "bus-raw":
+		return startRaw(s)
+	case "bus-watermill":
+		return startWatermill(s)
+	case "raw-action":
+		return startRawAction(s)
+	case "codec-sdk":
+		return codecSDK{}, nil
+	}
+	return nil, fmt.Errorf("no job is called %q", s.Job)
+}

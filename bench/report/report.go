@@ -1,0 +1,260 @@
+// Package report keeps what the benchmarks measured, and tells it to people: a
+// line for the terminal, the page docs/benchmarks.md, and the charts in it.
+package report
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+)
+
+// Results is all that bench/results.json holds.
+type Results struct {
+	// Benchmarks are in the order in which the page shows them.
+	Benchmarks []Benchmark `json:"benchmarks"`
+}
+
+// Benchmark is the last full run of one benchmark.
+type Benchmark struct {
+	Name string `json:"name"`
+	// Title says what is measured, Method how, in sentences.
+	Title  string `json:"title"`
+	Method string `json:"method"`
+	// Date is the day of the run, and Machine where it ran.
+	Date    string  `json:"date"`
+	Machine Machine `json:"machine"`
+	// Repeats is how many rounds each contender did, Jobs how many jobs a round
+	// has.
+	Repeats    int         `json:"repeats"`
+	Jobs       int         `json:"jobs"`
+	Contenders []Contender `json:"contenders"`
+	Lines      []Line      `json:"lines"`
+}
+
+// Machine is where a benchmark ran.
+type Machine struct {
+	CPU      string `json:"cpu"`
+	Cores    int    `json:"cores"`
+	System   string `json:"system"`
+	Go       string `json:"go"`
+	Node     string `json:"node,omitempty"`
+	Chromium string `json:"chromium,omitempty"`
+}
+
+// Contender is what one contender reached, round by round.
+type Contender struct {
+	Name string `json:"name"`
+	// What says in a few words what it is.
+	What string `json:"what"`
+	// Values are by the name of the measure, then by round.
+	Values map[Measure][]float64 `json:"values"`
+}
+
+// Measure is something that is measured in every round.
+type Measure string
+
+// The measures.
+const (
+	P50        Measure = "p50_us"
+	P99        Measure = "p99_us"
+	PerSecond  Measure = "jobs_per_second"
+	PerCPU     Measure = "jobs_per_cpu_second"
+	CPU        Measure = "cpu_us_per_job"
+	ClientCPU  Measure = "client_cpu_us_per_job"
+	BrowserCPU Measure = "browser_cpu_us_per_job"
+)
+
+// measures is the order of the columns.
+func measures() []Measure {
+	return []Measure{P50, P99, PerSecond, PerCPU, CPU, ClientCPU, BrowserCPU}
+}
+
+// title is the measure's name for people.
+func (m Measure) title() string {
+	switch m {
+	case P50:
+		return "p50"
+	case P99:
+		return "p99"
+	case PerSecond:
+		return "per second"
+	case PerCPU:
+		return "per CPU-second"
+	case CPU:
+		return "CPU per job"
+	case ClientCPU:
+		return "client CPU per job"
+	case BrowserCPU:
+		return "Chromium CPU per job"
+	}
+	return string(m)
+}
+
+// show writes a value with its unit.
+func (m Measure) show(v float64) string {
+	switch m {
+	case PerSecond, PerCPU:
+		return number(v) + "/s"
+	case P50, P99, CPU, ClientCPU, BrowserCPU:
+		switch {
+		case v >= 1e6:
+			return number(v/1e6) + "s"
+		case v >= 1e3:
+			return number(v/1e3) + "ms"
+		}
+		return number(v) + "us"
+	}
+	return number(v)
+}
+
+// number writes three digits that count.
+func number(v float64) string {
+	switch {
+	case v >= 100:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case v >= 10:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 2, 64)
+}
+
+// Line is one promise: ours beside a reference of the same run.
+type Line struct {
+	Name    string  `json:"name"`
+	Measure Measure `json:"measure"`
+	Against string  `json:"against"`
+	// Ours and Reference are medians over the rounds.
+	Ours      float64 `json:"ours"`
+	Reference float64 `json:"reference"`
+	// Min, Median and Max are of the ratios of the rounds: ours of a round
+	// through the reference of the same round.
+	Min    float64 `json:"min"`
+	Median float64 `json:"median"`
+	Max    float64 `json:"max"`
+	Bar    float64 `json:"bar"`
+	// AtLeast says that the ratio is to be at least the bar, not at most.
+	AtLeast bool `json:"at_least"`
+}
+
+// OK reports whether the median of the ratios keeps the promise.
+func (l Line) OK() bool { return l.margin() >= 1 }
+
+// margin is above 1 when there is room to the bar, and below when it is short.
+func (l Line) margin() float64 {
+	if l.AtLeast {
+		return l.Median / l.Bar
+	}
+	return l.Bar / l.Median
+}
+
+// String is the line for the terminal.
+func (l Line) String() string {
+	return fmt.Sprintf("%s ours=%s reference=%s ratio=%.2f (%.2f/%.2f/%.2f) bar=%s %s",
+		l.Name, l.Measure.show(l.Ours), l.Measure.show(l.Reference),
+		l.Median, l.Min, l.Median, l.Max, l.bar(), l.verdict())
+}
+
+func (l Line) bar() string {
+	if l.AtLeast {
+		return fmt.Sprintf(">=%.2f", l.Bar)
+	}
+	return fmt.Sprintf("<=%.2f", l.Bar)
+}
+
+func (l Line) verdict() string {
+	if l.OK() {
+		return "ok"
+	}
+	return "short"
+}
+
+// Closest returns the line with the least room to its bar, under the
+// benchmark's own name: it stands for the benchmark.
+func (b Benchmark) Closest() Line {
+	line := slices.MinFunc(b.Lines, func(a, b Line) int {
+		if a.margin() < b.margin() {
+			return -1
+		}
+		return 1
+	})
+	line.Name = b.Name
+	return line
+}
+
+// Compare makes the line of two contenders from their rounds.
+func Compare(l Line, ours, reference []float64) (Line, error) {
+	if len(ours) == 0 || len(ours) != len(reference) {
+		return l, fmt.Errorf("%s: %d rounds of ours, %d of %s", l.Name, len(ours), len(reference), l.Against)
+	}
+	ratios := make([]float64, len(ours))
+	for i := range ours {
+		if ours[i] <= 0 || reference[i] <= 0 {
+			return l, fmt.Errorf("%s: round %d measured nothing: ours %g, %s %g", l.Name, i+1, ours[i], l.Against, reference[i])
+		}
+		ratios[i] = ours[i] / reference[i]
+	}
+	l.Ours, l.Reference = Median(ours), Median(reference)
+	l.Min, l.Median, l.Max = slices.Min(ratios), Median(ratios), slices.Max(ratios)
+	return l, nil
+}
+
+// Median returns the middle value. The values need no order.
+func Median(values []float64) float64 { return Percentile(values, 50) }
+
+// Percentile returns the value that the given part of the values does not
+// exceed; between two values it goes in proportion.
+func Percentile(values []float64, part float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	at := part / 100 * float64(len(sorted)-1)
+	low := int(at)
+	if low+1 >= len(sorted) {
+		return sorted[len(sorted)-1]
+	}
+	return sorted[low] + (at-float64(low))*(sorted[low+1]-sorted[low])
+}
+
+// Load reads the results. A file that does not exist holds none.
+func Load(file string) (Results, error) {
+	var r Results
+	text, err := os.ReadFile(file) //nolint:gosec // the caller's file.
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	if err != nil {
+		return r, fmt.Errorf("reading the results: %w", err)
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, fmt.Errorf("reading %s: %w", file, err)
+	}
+	return r, nil
+}
+
+// Put replaces the benchmark of the same name, and keeps the order of names.
+func (r *Results) Put(b Benchmark, order []string) {
+	r.Benchmarks = slices.DeleteFunc(r.Benchmarks, func(old Benchmark) bool {
+		return old.Name == b.Name || !slices.Contains(order, old.Name)
+	})
+	r.Benchmarks = append(r.Benchmarks, b)
+	slices.SortFunc(r.Benchmarks, func(a, b Benchmark) int {
+		return slices.Index(order, a.Name) - slices.Index(order, b.Name)
+	})
+}
+
+// Save writes the results.
+func (r Results) Save(file string) error {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encoding the results: %w", err)
+	}
+	if err := os.WriteFile(file, append(text, '\n'), 0o644); err != nil { //nolint:gosec // for everybody to read.
+		return fmt.Errorf("writing the results: %w", err)
+	}
+	return nil
+}
