@@ -101,6 +101,19 @@ func DeadSubject(reason fault.Reason, site, session string) string {
 	return "dead." + string(reason) + "." + orDash(site) + "." + orDash(session)
 }
 
+// DeadFilter returns the filter of dead letters; "" means every reason, and
+// every site.
+func DeadFilter(reason fault.Reason, site string) string {
+	return "dead." + orStar(string(reason)) + "." + orStar(site) + ".*"
+}
+
+func orStar(token string) string {
+	if token == "" {
+		return "*"
+	}
+	return token
+}
+
 func orDash(token string) string {
 	if token == "" {
 		return "-"
