@@ -140,8 +140,20 @@ func (w *world) visit(t *testing.T, s actions.Site, v event.Visitor, light strin
 	return made
 }
 
+// personal is what a person or the page's own scripts do: functions that only
+// tests have.
+const personal = `{
+  "test.click": () => document.querySelector('[class^="bs-chatbot-fab"]').click(),
+  "test.open": () => window.BotStarApi("open"),
+  "test.respond": (arg) => { window.BotStarWebview("sendResponse", arg.response, arg.outputs, arg.outlet); },
+  "test.go": (arg) => { setTimeout(() => location.assign(arg.to), 0); },
+  "test.has": (arg) => document.querySelectorAll(arg.selector).length,
+  "test.text": (arg) => document.querySelector(arg.selector).textContent,
+}`
+
 func scripted(d actions.Driver) browser.Request {
 	d, nonce := actionstest.Watched(d), rand.Text()
+	d.Main = "(function (rt) { return Object.assign({}, (" + d.Main + ")(rt), " + personal + "); })"
 	return browser.Request{
 		Main: actions.Script(actions.WorldMain, nonce, d.Main), Look: actions.Script(actions.WorldLook, nonce, d.Look),
 		Hosts: botstar.Provider().Hosts, Label: "test",
@@ -193,6 +205,13 @@ func (s *session) heard(name string, n int) []actions.Signal {
 	}
 }
 
+// all returns everything that the page has reported.
+func (s *session) all() []actions.Signal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.signals
+}
+
 // do runs an action as a command of its own.
 func (s *session) do(action string, params any) (actionstest.Command, error) {
 	s.t.Helper()
@@ -215,6 +234,14 @@ func (s *session) must(verdict event.Verdict, action string, params any) actions
 		s.t.Errorf("%s is %s, want %s: %+v", action, c.Proof.Verdict, verdict, c.Proof.Evidence)
 	}
 	return c
+}
+
+// act does what a person or the page does.
+func (s *session) act(name string, arg, out any) {
+	s.t.Helper()
+	if err := s.env.Look(s.t.Context(), "test."+name, arg, out); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // ClearOrigin implements actions.Browser.
