@@ -121,6 +121,7 @@ type consumer struct {
 	bus      *Bus
 	log      *slog.Logger
 	stream   string
+	queue    bool // the stream is a work queue
 	config   jetstream.ConsumerConfig
 	handler  Handler
 	dead     func(context.Context, *Delivery, error)
@@ -136,7 +137,7 @@ type consumer struct {
 func (b *Bus) consume(ctx context.Context, stream string, config jetstream.ConsumerConfig, o CommandOptions, h Handler) error {
 	most := orDefault(o.Held, 1024)
 	c := &consumer{
-		bus: b, stream: stream, handler: h, dead: o.Dead,
+		bus: b, stream: stream, queue: stream == StreamCommands, handler: h, dead: o.Dead,
 		log:      b.log.With(slog.String("stream", stream), slog.String("consumer", config.Durable)),
 		ackWait:  orDefault(o.AckWait, 30*time.Second),
 		grace:    orDefault(o.Grace, 10*time.Second),
@@ -198,7 +199,7 @@ func (c *consumer) farewell(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
 	defer cancel()
-	if err := errors.Join(c.leave(), c.bus.conn.FlushWithContext(ctx)); err != nil && c.bus.conn.IsConnected() {
+	if err := errors.Join(c.leave(ctx), c.bus.conn.FlushWithContext(ctx)); err != nil && c.bus.conn.IsConnected() {
 		return fmt.Errorf("leaving the consumer %s: %w", c.config.Durable, classify(err))
 	}
 	return nil
@@ -325,6 +326,11 @@ func (c *consumer) offer(work context.Context, msg jetstream.Msg) {
 func (c *consumer) make(ctx context.Context) (jetstream.Consumer, error) {
 	var at jetstream.Consumer
 	err := c.bus.guard(ctx, "$JS.API.CONSUMER.", func(ctx context.Context) (err error) {
+		if c.queue {
+			if err = c.inherit(ctx); err != nil {
+				return err
+			}
+		}
 		at, err = c.bus.js.CreateOrUpdateConsumer(ctx, c.stream, c.config)
 		if code := apiCode(err); code == codeConsumerOverlap || code == codeConsumerUnbound {
 			if err = c.clear(ctx); err == nil {

@@ -69,10 +69,30 @@ func (d *denials) find(match func(denial) bool) (error, <-chan struct{}) {
 
 // guard runs ask with a context that ends at once when the server denies what
 // ask needs: a publish below the prefix. Without it, a denied request to the
-// JetStream API looks like a server that does not answer.
+// JetStream API looks like a server that does not answer. While the connection
+// is away, guard waits for it, as long as the context lasts; so ask may run
+// again.
 func (b *Bus) guard(ctx context.Context, prefix string, ask func(ctx context.Context) error) error {
 	ctx, cancel := b.deadline(ctx)
 	defer cancel()
+	for {
+		back := b.reconnected()
+		err := b.watch(ctx, prefix, ask)
+		if err == nil || b.conn.IsConnected() || ctx.Err() != nil {
+			return classify(err)
+		}
+		select {
+		case <-back:
+		case <-b.closed:
+			return b.goneErr()
+		case <-ctx.Done():
+			return classify(err)
+		}
+	}
+}
+
+// watch runs ask once, and looks out for a denial meanwhile.
+func (b *Bus) watch(ctx context.Context, prefix string, ask func(ctx context.Context) error) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	mark := b.denials.mark()
 	var watcher sync.WaitGroup
@@ -96,7 +116,7 @@ func (b *Bus) guard(ctx context.Context, prefix string, ask func(ctx context.Con
 	})
 	err := ask(ctx)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
-		return classify(cause)
+		return cause
 	}
-	return classify(err)
+	return err
 }

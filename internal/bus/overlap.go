@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -27,7 +26,11 @@ func (c *consumer) clear(ctx context.Context) error {
 		if info.Name == c.config.Durable || !overlap(filters, c.config.FilterSubjects) {
 			continue
 		}
-		if inUse(info) {
+		unused, err := c.unused(ctx, stream, info.Name)
+		if err != nil {
+			return err
+		}
+		if !unused {
 			return fault.New(fault.BusMisconfigured, "the consumer %s already takes %s, and this worker asks for %s: a command can go to one group of workers only",
 				info.Name, strings.Join(filters, ", "), strings.Join(c.config.FilterSubjects, ", ")).
 				WithFix("start all workers with the same `--actions`, or with ones that share no action; a group that was stopped is forgotten after %s", abandoned)
@@ -41,19 +44,6 @@ func (c *consumer) clear(ctx context.Context) error {
 		return fmt.Errorf("listing the consumers of %s: %w", c.stream, err)
 	}
 	return nil
-}
-
-// inUse reports whether a worker pulls from the consumer, or holds messages of
-// it that it may still settle.
-func inUse(info *jetstream.ConsumerInfo) bool {
-	if info.NumWaiting > 0 {
-		return true
-	}
-	last := info.Delivered.Last
-	if ack := info.AckFloor.Last; ack != nil && (last == nil || ack.After(*last)) {
-		last = ack
-	}
-	return info.NumAckPending > 0 && last != nil && time.Since(*last) < 2*info.Config.AckWait
 }
 
 func filtersOf(config jetstream.ConsumerConfig) []string {

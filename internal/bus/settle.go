@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -153,15 +152,4 @@ func (c *consumer) keepAlive(ctx context.Context) {
 			return
 		}
 	}
-}
-
-// leave gives what is still held to the next worker, in the order of the
-// stream. It is the only place that does not acknowledge a message, and comes
-// after the server stopped to deliver to us: so the order is kept.
-func (c *consumer) leave() error {
-	var all []error
-	for _, h := range c.lanes.left() {
-		all = append(all, h.msg.Nak())
-	}
-	return errors.Join(all...)
 }
