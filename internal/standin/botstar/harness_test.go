@@ -245,13 +245,14 @@ func (w *world) reached(kind botstar.Kind, n int) botstar.Entry {
 // own, once it exists.
 func (w *world) inFrame(tab *tab, prefix string) *tab {
 	w.t.Helper()
+	own := chromedp.FromContext(tab.ctx).BrowserContextID
 	for {
 		infos, err := chromedp.Targets(tab.ctx)
 		if err != nil {
 			w.t.Fatal(err)
 		}
 		for _, info := range infos {
-			if info.Type == "iframe" && strings.HasPrefix(info.URL, prefix) {
+			if info.Type == "iframe" && info.BrowserContextID == own && strings.HasPrefix(info.URL, prefix) {
 				ctx, cancel := chromedp.NewContext(tab.ctx, chromedp.WithTargetID(info.TargetID))
 				w.t.Cleanup(cancel)
 				frame := *tab

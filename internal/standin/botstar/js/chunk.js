@@ -157,9 +157,7 @@ function mount(widget) {
       build.widgetOrigin + "/" + state.config.appId + "?embedded=1&host=" + encodeURIComponent(JSON.stringify(place())) +
       "&mode=" + state.config.mode + "&initData=" + encodeURIComponent(JSON.stringify(init));
     for (const each of views) {
-      each.ready = false;
-      each.waiting = [];
-      each.frame.src = src;
+      unknown.navigate(each, src);
     }
     if (widget.own && !widget.headless) {
       unknown.markOpen(views[0].target, c.active, state.open);

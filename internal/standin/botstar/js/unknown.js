@@ -64,6 +64,22 @@ const unknown = {
     return next;
   },
 
+  // §1.3, how boot renews the frame: the element is the same, its window is a
+  // new one. What waited for the old frame is dropped with it, so that it does
+  // not reach the next person; calls of the queue wait for the first frame.
+  navigate(view, src) {
+    if (view.frame.src) {
+      const parent = view.frame.parentNode;
+      view.frame.remove();
+      view.ready = false;
+      view.waiting = [];
+      view.frame.src = src;
+      parent.prepend(view.frame);
+    } else {
+      view.frame.src = src;
+    }
+  },
+
   // §1.3, the argument of update: flat attributes, or the nested form of the
   // settings. Both are taken.
   attributesOf(arg) {
