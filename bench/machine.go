@@ -45,7 +45,7 @@ func system() string {
 }
 
 func version(ctx context.Context, program string) string {
-	out, err := exec.CommandContext(ctx, program, "--version").Output() //nolint:gosec // one of the suite's own programs.
+	out, err := exec.CommandContext(ctx, program, "--version").Output()
 	if err != nil {
 		return ""
 	}

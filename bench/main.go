@@ -25,7 +25,7 @@ const (
 )
 
 // errShort says that a figure is short of its bar. The lines tell which.
-var errShort = errors.New("short of a bar") //nolint:gochecknoglobals // a sentinel.
+var errShort = errors.New("short of a bar")
 
 // options are the flags.
 type options struct {
@@ -94,7 +94,7 @@ func run(ctx context.Context, out, progress io.Writer, o options) error {
 		}
 		short = tell(out, measured) || short
 		if o.only == "" || o.record {
-			results.Put(measured, names)
+			results = results.With(measured, names)
 			if err := errors.Join(results.Save(resultsFile), results.Write(docsDir)); err != nil {
 				return err
 			}

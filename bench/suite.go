@@ -61,8 +61,8 @@ func (b benchmark) small() benchmark {
 	return b
 }
 
-func ourContender(name, what, job string) contender {
-	return contender{name: name, what: what, command: []string{self(), "contend"}, job: job}
+func ourContender(what, job string) contender {
+	return contender{name: "ours", what: what, command: []string{self(), "contend"}, job: job}
 }
 
 func nodeContender(name, what, script, job string) contender {
@@ -100,7 +100,7 @@ func warmAction() benchmark {
 			"the driver's own function called over a bare CDP pipe; no check, no verification.",
 		pages: true, sessions: 1, window: 1, jobs: 300, repeats: 7,
 		contenders: []contender{
-			ourContender("ours", "Parley", "warm-action"),
+			ourContender("Parley", "warm-action"),
 			goContender("raw", "nats.go and a raw CDP pipe", "raw-action"),
 		},
 		promises: []promise{
@@ -118,7 +118,7 @@ func warmThroughput() benchmark {
 			"twenty contexts, one `evaluate` for each action, which ends with the widget's own callback; no bus, no verification.",
 		pages: true, sessions: 20, window: 20, jobs: 1000, repeats: 5,
 		contenders: []contender{
-			ourContender("ours", "Parley, bus and verification included", "warm-throughput"),
+			ourContender("Parley, bus and verification included", "warm-throughput"),
 			nodeContender("puppeteer", "puppeteer-core, pipe", "puppeteer.mjs", "hold"),
 			nodeContender("playwright", "playwright-core", "playwright.mjs", "hold"),
 		},
@@ -142,7 +142,7 @@ func coldSession() benchmark {
 			"visitor and ends when the widget's frame has loaded, one that looks at flag and frame. Closing is in the CPU time of all.",
 		pages: true, jobs: 15, repeats: 5,
 		contenders: []contender{
-			ourContender("ours", "Parley, light page", "cold-light"),
+			ourContender("Parley, light page", "cold-light"),
 			nodeContender("cluster", "puppeteer-cluster CONCURRENCY_CONTEXT", "cluster.mjs", "cold"),
 			nodeContender("playwright", "playwright-core, new context", "playwright.mjs", "cold"),
 			full,
@@ -164,7 +164,7 @@ func coldFullPage() benchmark {
 		method: "Ours: the site asks for its full page, with images, fonts, media and analytics left out. The peer: as in `cold-session`.",
 		pages:  true, jobs: 15, repeats: 5,
 		contenders: []contender{
-			ourContender("ours", "Parley, full page", "cold-full"),
+			ourContender("Parley, full page", "cold-full"),
 			nodeContender("cluster", "puppeteer-cluster CONCURRENCY_CONTEXT", "cluster.mjs", "cold"),
 		},
 		promises: []promise{
@@ -182,7 +182,7 @@ func busPath() benchmark {
 			"raw: nats.go consumes, publishes and acks the same bytes. watermill: its JetStream subscriber and publisher, no validation.",
 		prepare: true, sessions: 200, window: 200, jobs: 10000, repeats: 7,
 		contenders: []contender{
-			ourContender("ours", "Parley: decode, validate, answer, settle", "bus-path"),
+			ourContender("Parley: decode, validate, answer, settle", "bus-path"),
 			goContender("naive", "CloudEvents SDK, synchronous, double ack", "bus-naive"),
 			goContender("raw", "nats.go alone, no decoding", "bus-raw"),
 			goContender("watermill", "Watermill's JetStream, no validation", "bus-watermill"),
@@ -203,7 +203,7 @@ func codec() benchmark {
 			"Ours: binary mode, decoded and validated. sdk: cloudevents/sdk-go, structured mode, no validation.",
 		jobs: 50000, repeats: 7,
 		contenders: []contender{
-			ourContender("ours", "Parley's codec, with validation", "codec"),
+			ourContender("Parley's codec, with validation", "codec"),
 			goContender("sdk", "cloudevents/sdk-go, without validation", "codec-sdk"),
 		},
 		promises: []promise{{measure: report.CPU, against: "sdk", bar: 0.8}},

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 			return burner{fail: s.Job == "fail"}, nil
 		})
 		if err != nil {
-			os.Exit(1) //nolint:forbidigo // a contender's end.
+			os.Exit(1)
 		}
 		return
 	}

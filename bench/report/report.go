@@ -236,15 +236,17 @@ func Load(file string) (Results, error) {
 	return r, nil
 }
 
-// Put replaces the benchmark of the same name, and keeps the order of names.
-func (r *Results) Put(b Benchmark, order []string) {
-	r.Benchmarks = slices.DeleteFunc(r.Benchmarks, func(old Benchmark) bool {
+// With returns the results with the benchmark in the place of its name, in the
+// order of names. Those without a name in the order are left out.
+func (r Results) With(b Benchmark, order []string) Results {
+	kept := slices.DeleteFunc(slices.Clone(r.Benchmarks), func(old Benchmark) bool {
 		return old.Name == b.Name || !slices.Contains(order, old.Name)
 	})
-	r.Benchmarks = append(r.Benchmarks, b)
-	slices.SortFunc(r.Benchmarks, func(a, b Benchmark) int {
+	kept = append(kept, b)
+	slices.SortFunc(kept, func(a, b Benchmark) int {
 		return slices.Index(order, a.Name) - slices.Index(order, b.Name)
 	})
+	return Results{Benchmarks: kept}
 }
 
 // Save writes the results.

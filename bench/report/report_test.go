@@ -106,7 +106,7 @@ func TestResultsAreKeptInOrder(t *testing.T) {
 	for _, name := range []string{"z", "warm", "a", "warm"} {
 		b := sample(t)
 		b.Name = name
-		r.Put(b, order)
+		r = r.With(b, order)
 	}
 	if err := r.Save(file); err != nil {
 		t.Fatal(err)
