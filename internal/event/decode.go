@@ -38,11 +38,17 @@ func Decode(header map[string][]string, body []byte) (Envelope, error) {
 	}
 	if e.DataContentType == "" {
 		e.DataContentType = media
+		if err := checkText("datacontenttype", media); err != nil {
+			return Envelope{}, err
+		}
 	}
 	if len(body) > 0 {
 		e.Data = body
 	}
-	return e, check(e)
+	if err := check(e); err != nil {
+		return Envelope{}, err
+	}
+	return e, nil
 }
 
 // check is what both modes demand of a finished envelope.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/big"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,7 +62,7 @@ func mistakes(root *jsonschema.Schema, invalid *jsonschema.ValidationError) []mi
 		for _, cause := range mistakes(root, leaf(invalid)) {
 			text += ": it " + cause.text
 		}
-		return []mistake{{1, append(slices.Clone(invalid.InstanceLocation), k.Property), text}}
+		return []mistake{{1, append(placeOfNames(invalid), k.Property), text}}
 	}
 	if len(invalid.Causes) == 0 {
 		return []mistake{{1, invalid.InstanceLocation, describe(schemaAt(root, invalid.InstanceLocation), invalid.ErrorKind)}}
@@ -71,6 +72,23 @@ func mistakes(root *jsonschema.Schema, invalid *jsonschema.ValidationError) []mi
 		found = append(found, mistakes(root, cause)...)
 	}
 	return found
+}
+
+// placeOfNames returns the place of the object whose name is wrong. The
+// validator's own answer shares memory with the places that it visits later, so
+// the place is read from the schema's where that is possible.
+func placeOfNames(invalid *jsonschema.ValidationError) []string {
+	_, fragment, _ := strings.Cut(invalid.SchemaURL, "#/")
+	steps := strings.Split(strings.TrimSuffix(fragment, "propertyNames"), "/")
+	place := []string{}
+	for i := 0; i+1 < len(steps); i += 2 {
+		name, err := url.PathUnescape(steps[i+1])
+		if steps[i] != "properties" || err != nil {
+			return slices.Clone(invalid.InstanceLocation)
+		}
+		place = append(place, strings.NewReplacer("~1", "/", "~0", "~").Replace(name))
+	}
+	return place
 }
 
 // leaf returns the first leaf below the error, without its place.

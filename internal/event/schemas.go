@@ -77,7 +77,13 @@ type Schemas struct {
 type schema struct {
 	typ     string
 	source  []byte
-	compile func() (*jsonschema.Schema, error)
+	compile func() (compiled, error)
+}
+
+// compiled is a schema that is ready to validate. plan may be nil.
+type compiled struct {
+	schema *jsonschema.Schema
+	plan   *plan
 }
 
 // NewSchemas returns the schemas of the files v1/<kind>/<name>.schema.json.
@@ -92,7 +98,7 @@ func NewSchemas(files fs.FS) (*Schemas, error) {
 		if err != nil {
 			return err
 		}
-		s.byType[typ] = &schema{typ: typ, source: source, compile: sync.OnceValues(func() (*jsonschema.Schema, error) {
+		s.byType[typ] = &schema{typ: typ, source: source, compile: sync.OnceValues(func() (compiled, error) {
 			return compile(typ, source)
 		})}
 		return nil
@@ -108,23 +114,27 @@ func NewSchemas(files fs.FS) (*Schemas, error) {
 
 // compile returns the validator of one schema. Formats are asserted, and
 // nothing is loaded from elsewhere: each file stands alone.
-func compile(typ string, source []byte) (*jsonschema.Schema, error) {
+func compile(typ string, source []byte) (compiled, error) {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(source))
 	if err != nil {
-		return nil, fault.New(fault.InternalError, "reading the schema of %s", typ).Because(err)
+		return compiled{}, fault.New(fault.InternalError, "reading the schema of %s", typ).Because(err)
 	}
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft2020)
 	compiler.AssertFormat()
 	compiler.UseLoader(jsonschema.SchemeURLLoader{})
 	if err := compiler.AddResource(SchemaURI(typ), doc); err != nil {
-		return nil, fault.New(fault.InternalError, "adding the schema of %s", typ).Because(err)
+		return compiled{}, fault.New(fault.InternalError, "adding the schema of %s", typ).Because(err)
 	}
-	compiled, err := compiler.Compile(SchemaURI(typ))
+	schema, err := compiler.Compile(SchemaURI(typ))
 	if err != nil {
-		return nil, fault.New(fault.InternalError, "compiling the schema of %s", typ).Because(err)
+		return compiled{}, fault.New(fault.InternalError, "compiling the schema of %s", typ).Because(err)
 	}
-	return compiled, nil
+	fast, ok := planOf(schema)
+	if !ok {
+		fast = nil
+	}
+	return compiled{schema, fast}, nil
 }
 
 // Types returns the types that have a schema, sorted.
@@ -157,11 +167,14 @@ func (s *Schemas) ValidateValue(typ string, value any) error {
 	if found == nil {
 		return s.unknown(typ)
 	}
-	compiled, err := found.compile()
+	ready, err := found.compile()
 	if err != nil {
 		return err
 	}
-	err = compiled.Validate(value)
+	if ready.plan != nil && ready.plan.accepts(value) {
+		return nil
+	}
+	err = ready.schema.Validate(value)
 	if err == nil {
 		return nil
 	}
@@ -169,7 +182,7 @@ func (s *Schemas) ValidateValue(typ string, value any) error {
 	if !ok {
 		return fault.New(fault.InternalError, "validating %s", typ).Because(err)
 	}
-	return explain(typ, compiled, invalid)
+	return explain(typ, ready.schema, invalid)
 }
 
 func (s *Schemas) unknown(typ string) error {

@@ -255,6 +255,7 @@ func TestExplainNamesEveryKind(t *testing.T) {
 		{`{"minProperties":2}`, `{}`, `has 0 members, want at least 2`},
 		{`{"maxProperties":0}`, `{"a":1}`, `has 1 members, want at most 0`},
 		{`{"propertyNames":{"pattern":"^a"}}`, `{"b":1}`, `the name is not allowed: it does not match the pattern ^a`},
+		{`{"items":{"propertyNames":{"pattern":"^a"}}}`, `[{"b":1}]`, `the name is not allowed: it does not match the pattern ^a`},
 		{`{"enum":[1,2]}`, `3`, `3 is not one of 1, 2`},
 		{`{"enum":["a"]}`, `"` + strings.Repeat("ä", 80) + `"`, `"` + strings.Repeat("ä", 60) + `…" is not one of a`},
 		{`{"not":{}}`, `3`, `is not allowed`},

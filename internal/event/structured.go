@@ -24,27 +24,28 @@ func EncodeStructured(e Envelope) (header map[string][]string, body []byte) {
 	out := make([]byte, 0, 512+2*len(e.Data))
 	out = append(out, `{"specversion":"`+specVersion+`"`...)
 	put := func(name, value string) {
-		if value == "" {
-			return
-		}
 		out = append(append(append(out, `,"`...), name...), `":`...)
 		out = appendString(out, value)
 	}
 	put("id", e.ID)
 	put("source", e.Source)
 	put("type", e.Type)
-	put("subject", e.Subject)
+	if e.Subject != "" {
+		put("subject", e.Subject)
+	}
 	if !e.Time.IsZero() {
 		put("time", formatTime(e.Time))
 	}
-	put("dataschema", e.DataSchema)
+	if e.DataSchema != "" {
+		put("dataschema", e.DataSchema)
+	}
 	put("datacontenttype", contentType(e))
 	for _, name := range slices.Sorted(maps.Keys(e.Extensions)) {
 		put(name, e.Extensions[name])
 	}
 	switch {
 	case len(e.Data) == 0:
-	case isJSON(e.DataContentType) && utf8.Valid(e.Data) && json.Valid(e.Data):
+	case isJSON(e.DataContentType) && jsontext.Value(e.Data).IsValid():
 		out = append(append(out, `,"data":`...), e.Data...)
 	default:
 		out = append(out, `,"data_base64":"`...)
@@ -106,7 +107,10 @@ func decodeStructured(media string, body []byte) (Envelope, error) {
 	if e.Data, err = payload(data, base64, isJSON(e.DataContentType)); err != nil {
 		return Envelope{}, err
 	}
-	return e, check(e)
+	if err := check(e); err != nil {
+		return Envelope{}, err
+	}
+	return e, nil
 }
 
 // checkEventMedia refuses a batch, another format than JSON, and another
@@ -136,32 +140,39 @@ func members(body []byte) (map[string]json.RawMessage, error) {
 		return nil, notUTF8()
 	}
 	p := newParser(body)
+	members, err := p.members()
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return nil, fault.New(fault.Malformed, "the structured event has a member twice").Because(err)
+	case err != nil:
+		return nil, p.syntax(err)
+	}
+	return members, p.end()
+}
+
+// members reads the object without looking into its members.
+func (p *parser) members() (map[string]json.RawMessage, error) {
 	token, err := p.ReadToken()
 	if err != nil {
-		return nil, p.syntax(err)
+		return nil, err
 	}
 	if token.Kind() != '{' {
 		return nil, fault.New(fault.Malformed, "the structured event is not a JSON object")
 	}
 	members := map[string]json.RawMessage{}
 	for p.PeekKind() != '}' {
-		token, err = p.ReadToken()
-		switch {
-		case errors.Is(err, jsontext.ErrDuplicateName):
-			return nil, fault.New(fault.Malformed, "the structured event has a member twice").Because(err)
-		case err != nil:
-			return nil, p.syntax(err)
+		token, err := p.ReadToken()
+		if err != nil {
+			return nil, err
 		}
 		name, from := token.String(), p.InputOffset()
 		if err := p.SkipValue(); err != nil {
-			return nil, p.syntax(err)
+			return nil, err
 		}
 		members[name] = p.text(from)
 	}
-	if _, err := p.ReadToken(); err != nil {
-		return nil, p.syntax(err)
-	}
-	return members, p.end()
+	_, err = p.ReadToken()
+	return members, err
 }
 
 // attribute returns the canonical text of an attribute. It is not ok when the

@@ -152,10 +152,14 @@ func (p *parser) end() error {
 	return fault.New(fault.Malformed, "the data goes on after its end").WithFix("send one JSON value")
 }
 
-// syntax classifies an error of the decoder. It returns nil for nil.
+// syntax classifies an error of the decoder. It returns nil for nil, and a
+// classified error as it is.
 func (p *parser) syntax(err error) error {
 	if err == nil {
 		return nil
+	}
+	if _, ok := errors.AsType[*fault.Error](err); ok {
+		return err
 	}
 	broken, ok := errors.AsType[*jsontext.SyntacticError](err)
 	switch {
