@@ -161,6 +161,9 @@ type Profile struct {
 	// Sent are the times of the vendor's counted calls, oldest first, by the
 	// action's name.
 	Sent map[string][]time.Time `json:"sent,omitempty"`
+	// SentFor is the effect key of the last counted call, so that a command that
+	// is repeated is not counted twice.
+	SentFor string `json:"sent_for,omitempty"`
 	// Pending are attributes that wait for the vendor's budget.
 	Pending map[string]any `json:"pending,omitempty"`
 	// PendingFrom are the ids of the commands that Pending came from.

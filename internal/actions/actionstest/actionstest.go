@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,18 +42,20 @@ type Step struct {
 	Params any
 }
 
-// Slot is a parameter that takes free text.
+// Slot is a parameter, or several, that takes free text.
 type Slot struct {
 	Action, Parameter string
-	// Params puts the text in. It may put further texts in other places.
-	Params func(text string) any
+	// Batch is how many texts one command takes. 0 is one.
+	Batch int
+	// Params puts the texts in: Batch of them, or the last few.
+	Params func(texts []string) any
 	// Before are actions that must have run in the session.
 	Before []Step
 	// Refused says that the action may refuse the text, with these reasons.
 	Refused []fault.Reason
-	// Arrived checks that the text reached the vendor unchanged, or came back so
-	// in the output. Nil means that the text goes nowhere.
-	Arrived func(t *testing.T, env actions.Env, text string, output json.RawMessage)
+	// Arrived checks that the texts reached the vendor unchanged, or came back so
+	// in the output. Nil means that they go nowhere.
+	Arrived func(t *testing.T, env actions.Env, texts []string, output json.RawMessage)
 }
 
 // Watched returns the driver with one function more, which counts how often a
@@ -143,6 +146,15 @@ func find(p actions.Provider, action string, params any) (actions.Spec, json.Raw
 	return actions.Spec{}, nil, fault.New(fault.UnknownAction, "no action is called %q", action)
 }
 
+// do runs an action in the session as it is now: a webview may have been opened
+// since the environment was made.
+func (b Bench) do(ctx context.Context, env actions.Env, action, key string, params any) (Command, error) {
+	if further := b.Further(env); len(further) > 0 {
+		env.Webview = further[0]
+	}
+	return Do(ctx, env, b.Provider, action, key, params)
+}
+
 // twice runs every action, then the same command once more, then another
 // command with the same parameters.
 func (b Bench) twice(t *testing.T) {
@@ -167,7 +179,7 @@ func (b Bench) twice(t *testing.T) {
 // must runs the step and wants it done, and not contradicted.
 func (b Bench) must(t *testing.T, env actions.Env, key string, step Step) Command {
 	t.Helper()
-	c, err := Do(t.Context(), env, b.Provider, step.Action, key, step.Params)
+	c, err := b.do(t.Context(), env, step.Action, key, step.Params)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,24 +246,26 @@ func (b Bench) fill(t *testing.T, all []string) {
 			for i, step := range slot.Before {
 				b.must(t, env, fmt.Sprintf("before-%d", i), step)
 			}
-			for i, text := range all {
-				b.put(t, env, slot, fmt.Sprintf("text-%d", i), text)
+			i := 0
+			for texts := range slices.Chunk(all, max(slot.Batch, 1)) {
+				b.put(t, env, slot, fmt.Sprintf("text-%d", i), texts)
+				i++
 			}
 		})
 	}
 }
 
-func (b Bench) put(t *testing.T, env actions.Env, slot Slot, key, text string) {
+func (b Bench) put(t *testing.T, env actions.Env, slot Slot, key string, texts []string) {
 	t.Helper()
-	c, err := Do(t.Context(), env, b.Provider, slot.Action, key, slot.Params(text))
+	c, err := b.do(t.Context(), env, slot.Action, key, slot.Params(texts))
 	switch {
 	case err != nil && !refused(err, slot.Refused):
-		t.Errorf("%q in %s: %v", text, slot.Parameter, err)
+		t.Errorf("%q in %s: %v", texts, slot.Parameter, err)
 		return
 	case err == nil && c.Proof.Verdict == event.Contradicted:
-		t.Errorf("%q in %s is contradicted: %+v", text, slot.Parameter, c.Proof.Evidence)
+		t.Errorf("%q in %s is contradicted: %+v", texts, slot.Parameter, c.Proof.Evidence)
 	case err == nil && slot.Arrived != nil:
-		slot.Arrived(t, env, text, c.Output)
+		slot.Arrived(t, env, texts, c.Output)
 	}
 	for _, page := range append([]actions.Page{env.Page}, b.Further(env)...) {
 		var canary struct {
@@ -262,7 +276,7 @@ func (b Bench) put(t *testing.T, env actions.Env, slot Slot, key, text string) {
 			t.Fatalf("looking for the canary: %v", err)
 		}
 		if canary.Ran != 0 || canary.Polluted {
-			t.Fatalf("%q in %s ran %d time(s), prototype changed: %t", text, slot.Parameter, canary.Ran, canary.Polluted)
+			t.Fatalf("%q in %s ran %d time(s), prototype changed: %t", texts, slot.Parameter, canary.Ran, canary.Polluted)
 		}
 	}
 }

@@ -36,8 +36,13 @@ func (b budget) freeAt(now time.Time) time.Time {
 	return recent[len(recent)-updateCalls].Add(updateWindow + updateMargin)
 }
 
-// spend notes a call, and drops what has left the window.
-func (b budget) spend(now time.Time) {
+// spend notes the call of the effect key, once, and drops what has left the
+// window.
+func (b budget) spend(now time.Time, key string) {
+	if b.profile.SentFor == key {
+		return
+	}
+	b.profile.SentFor = key
 	recent := b.recent(now)
 	if b.profile.Sent == nil {
 		b.profile.Sent = map[string][]time.Time{}

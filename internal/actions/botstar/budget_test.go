@@ -1,6 +1,7 @@
 package botstar
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -19,7 +20,8 @@ func TestBudgetSlides(t *testing.T) {
 		if at := b.freeAt(now); !at.Equal(now) {
 			t.Fatalf("after %d calls the next may be made at %s", i, at)
 		}
-		b.spend(now)
+		b.spend(now, fmt.Sprint(i))
+		b.spend(now, fmt.Sprint(i)) // the same command, repeated
 	}
 	now := start.Add(20 * time.Minute)
 	free := start.Add(updateWindow + updateMargin)
@@ -32,7 +34,7 @@ func TestBudgetSlides(t *testing.T) {
 	if got := b.left(free); got != 1 {
 		t.Errorf("%d are left when the oldest call has gone", got)
 	}
-	b.spend(free)
+	b.spend(free, "last")
 	if got := len(b.profile.Sent["botstar.widget.update"]); got != updateCalls {
 		t.Errorf("the profile holds %d calls", got)
 	}

@@ -60,7 +60,7 @@ func runClear(ctx context.Context, env actions.Env, in ClearProfileIn) (actions.
 	if err != nil {
 		return done, err
 	}
-	*env.Profile = actions.Profile{Sent: env.Profile.Sent} // BotStar's budget does not come back.
+	*env.Profile = actions.Profile{Sent: env.Profile.Sent, SentFor: env.Profile.SentFor} // BotStar's budget does not come back.
 	done.Output = ClearProfileOut{BrowserCleared: true, Remounted: remounted}
 	done.Notices = []actions.Notice{{Name: event.FactUserCleared, Data: func(o event.Occurrence) any {
 		return event.UserCleared{Occurrence: o, Browser: true}

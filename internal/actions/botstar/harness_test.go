@@ -25,7 +25,7 @@ import (
 // A world is a vendor, a shop, and a browser that reaches both under their real
 // names.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	vendor *vendor.Standin
 	shop   *shop.Shop
 	pool   *browser.Pool
@@ -50,7 +50,7 @@ func (c *clock) forward(d time.Duration) {
 	c.ahead += d
 }
 
-func setup(t *testing.T, o vendor.Options) *world {
+func setup(t testing.TB, o vendor.Options) *world {
 	t.Helper()
 	w := &world{t: t, shop: shop.New(), clock: &clock{}}
 	o.Now = w.clock.Now
@@ -96,7 +96,7 @@ func site() actions.Site {
 
 // A session is one visitor's page, as the manager of sessions would hold it.
 type session struct {
-	t       *testing.T
+	t       testing.TB
 	w       *world
 	env     actions.Env
 	tab     *browser.Tab
@@ -108,13 +108,13 @@ type session struct {
 }
 
 // open opens a session on a light page of the site.
-func (w *world) open(t *testing.T, s actions.Site, v event.Visitor) *session {
+func (w *world) open(t testing.TB, s actions.Site, v event.Visitor) *session {
 	t.Helper()
 	return w.visit(t, s, v, botstar.Provider().Light(s))
 }
 
 // visit opens a session on the document; "" is the site's real page.
-func (w *world) visit(t *testing.T, s actions.Site, v event.Visitor, light string) *session {
+func (w *world) visit(t testing.TB, s actions.Site, v event.Visitor, light string) *session {
 	t.Helper()
 	made := &session{t: t, w: w, more: make(chan struct{})}
 	r := scripted(botstar.Provider().Driver)

@@ -160,7 +160,7 @@ func (b batch) send(ctx context.Context, env actions.Env, purse budget, now time
 		disbelieve(env, err)
 		return actions.Done[UpdateOut]{}, fmt.Errorf("updating the visitor: %w", err)
 	}
-	purse.spend(now)
+	purse.spend(now, env.Key)
 	p := env.Profile
 	p.Pending, p.PendingFrom, p.FlushAt = nil, nil, time.Time{}
 	env.State.User = Attributes(env.State.User).over(b.attributes)

@@ -1,6 +1,8 @@
 package botstar
 
 import (
+	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
@@ -81,8 +83,8 @@ func TestQueue(t *testing.T) {
 	now := time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC)
 	env := testEnv(event.Visitor{UserID: "u"}, "c1", now)
 	purse := budget{env.Profile, "botstar.widget.update"}
-	for range updateCalls {
-		purse.spend(now)
+	for i := range updateCalls {
+		purse.spend(now, fmt.Sprint(i))
 	}
 	at := now.Add(updateWindow + updateMargin)
 	wait := func(id string, in UpdateIn) actions.Done[UpdateOut] {
@@ -153,5 +155,22 @@ func TestOver(t *testing.T) {
 	}
 	if diff := cmp.Diff(Attributes{"user_id": "ann", "plan": "team"}, ann.over(Attributes{"plan": "team"})); diff != "" {
 		t.Errorf("one person (-want +got):\n%s", diff)
+	}
+}
+
+// TestHalfSurrogate reads a JSON escape that is half a character: the text that
+// goes on has the replacement character in its place, and nothing breaks.
+func TestHalfSurrogate(t *testing.T) {
+	t.Parallel()
+	var in UpdateIn
+	if err := json.Unmarshal([]byte(`{"a":"x\ud800y","b":"\udc00"}`), &in); err != nil {
+		t.Fatal(err)
+	}
+	b, err := gather(testEnv(event.Visitor{UserID: "u"}, "c", time.Time{}), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(Attributes{"a": "x\uFFFDy", "b": "\uFFFD"}, b.attributes); diff != "" {
+		t.Errorf("attributes (-want +got):\n%s", diff)
 	}
 }

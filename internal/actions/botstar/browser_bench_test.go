@@ -1,0 +1,51 @@
+//go:build browser
+
+package botstar_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/parley-chat/parley/internal/actions/actionstest"
+	"github.com/parley-chat/parley/internal/actions/botstar"
+	"github.com/parley-chat/parley/internal/event"
+	vendor "github.com/parley-chat/parley/internal/standin/botstar"
+)
+
+// BenchmarkWindow opens and closes the window of a held session: the driver's
+// function alone, and the whole action with its verification.
+func BenchmarkWindow(b *testing.B) {
+	w := setup(b, vendor.Options{ReportEvery: -1})
+	s := w.open(b, site(), event.Visitor{UserID: "bench"})
+	s.must(event.Confirmed, "botstar.widget.boot", nil)
+	names := []string{"open", "close"}
+	arg := map[string]int{"wait_ms": 5000}
+	b.Run("driver", func(b *testing.B) {
+		i := 0
+		for b.Loop() {
+			env := s.env
+			env.Key = fmt.Sprintf("%p-%d", b, i)
+			if err := env.Do(b.Context(), names[i%2], arg, nil); err != nil {
+				b.Fatal(err)
+			}
+			i++
+		}
+	})
+	b.Run("action", func(b *testing.B) {
+		i := 0
+		for b.Loop() {
+			c, err := actionstest.Do(b.Context(), s.env, botstar.Provider(), "botstar.widget."+names[i%2], fmt.Sprintf("%p-%d", b, i), nil)
+			if err != nil || c.Proof.Verdict != event.Confirmed {
+				b.Fatal(c.Proof, err)
+			}
+			i++
+		}
+	})
+	b.Run("look", func(b *testing.B) {
+		for b.Loop() {
+			if err := s.env.Look(b.Context(), "look.widget", map[string]string{}, nil); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
