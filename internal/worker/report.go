@@ -56,6 +56,10 @@ func (w *Worker) repeat(ctx context.Context, j *job, s stored) error {
 	w.answer(ctx, j, s.Envelope)
 	j.d.After(w.o.Bus.PublishAsync(event.ResultSubject(j.at.Action, j.at.Site, j.at.Session), s.Envelope))
 	w.log.LogAttrs(ctx, slog.LevelInfo, "command was done before", j.attrs()...)
+	var r event.Result
+	if w.o.Repeated != nil && json.Unmarshal(s.Envelope.Data, &r) == nil {
+		w.o.Repeated(ctx, r)
+	}
 	return nil
 }
 
@@ -91,7 +95,8 @@ func (w *Worker) publish(ctx context.Context, j *job, r event.Result, id string,
 	}
 	w.report(ctx, r)
 	if why != nil {
-		w.log.LogAttrs(ctx, slog.LevelWarn, "command "+string(r.Status), append(j.attrs(), slog.Any("err", why))...)
+		w.log.LogAttrs(ctx, slog.LevelWarn, "command did not succeed",
+			append(j.attrs(), slog.String("status", string(r.Status)), slog.Any("err", why))...)
 	}
 	verdict := w.burial(j, r, why)
 	if verdict == nil {

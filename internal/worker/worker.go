@@ -49,6 +49,9 @@ type Options struct {
 	Fence uint64
 	// Done, if set, is called with every result that is published.
 	Done func(ctx context.Context, r event.Result)
+	// Repeated, if set, is called when a command was done before, with the result
+	// that it had and has again.
+	Repeated func(ctx context.Context, r event.Result)
 	// Now is the clock. Nil means time.Now.
 	Now func() time.Time
 }
