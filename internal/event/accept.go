@@ -55,7 +55,8 @@ func planOf(s *jsonschema.Schema) (p *plan, ok bool) {
 		return nil, false
 	}
 	p = &plan{required: s.Required, pattern: s.Pattern, format: s.Format, members: make(map[string]*plan, len(s.Properties))}
-	oks := []bool{p.setTypes(s), p.setBounds(s), p.setValues(s), p.setRest(s)}
+	p.setTypes(s)
+	oks := []bool{p.setBounds(s), p.setValues(s), p.setRest(s)}
 	p.names, ok = planOf(s.PropertyNames)
 	oks = append(oks, ok)
 	p.items, ok = planOf(s.Items2020)
@@ -78,10 +79,10 @@ func beyond(s *jsonschema.Schema) bool {
 		s.ExclusiveMaximum != nil || s.ExclusiveMinimum != nil || s.MultipleOf != nil || len(s.Extensions) > 0
 }
 
-func (p *plan) setTypes(s *jsonschema.Schema) bool {
+func (p *plan) setTypes(s *jsonschema.Schema) {
 	if s.Types == nil || s.Types.IsEmpty() {
 		p.types = math.MaxUint8
-		return true
+		return
 	}
 	bits := map[string]types{
 		"null": typeNull, "boolean": typeBoolean, "number": typeNumber, "integer": typeInteger,
@@ -90,7 +91,6 @@ func (p *plan) setTypes(s *jsonschema.Schema) bool {
 	for _, name := range s.Types.ToStrings() {
 		p.types |= bits[name]
 	}
-	return true
 }
 
 func (p *plan) setBounds(s *jsonschema.Schema) bool {

@@ -58,10 +58,7 @@ func mistakes(root *jsonschema.Schema, invalid *jsonschema.ValidationError) []mi
 	case *kind.Required:
 		return missingMembers(invalid.InstanceLocation, k.Missing)
 	case *kind.PropertyNames:
-		text := "the name is not allowed"
-		for _, cause := range mistakes(root, leaf(invalid)) {
-			text += ": it " + cause.text
-		}
+		text := "the name is not allowed: it " + describe(nil, leaf(invalid).ErrorKind)
 		return []mistake{{1, append(placeOfNames(invalid), k.Property), text}}
 	}
 	if len(invalid.Causes) == 0 {
@@ -91,12 +88,12 @@ func placeOfNames(invalid *jsonschema.ValidationError) []string {
 	return place
 }
 
-// leaf returns the first leaf below the error, without its place.
+// leaf returns the first leaf below the error.
 func leaf(invalid *jsonschema.ValidationError) *jsonschema.ValidationError {
 	for len(invalid.Causes) > 0 {
 		invalid = invalid.Causes[0]
 	}
-	return &jsonschema.ValidationError{ErrorKind: invalid.ErrorKind}
+	return invalid
 }
 
 func unknownMembers(root *jsonschema.Schema, at, names []string) []mistake {

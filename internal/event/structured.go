@@ -82,10 +82,10 @@ func decodeStructured(media string, body []byte) (Envelope, error) {
 		return Envelope{}, err
 	}
 	var (
-		r      reader
-		e      Envelope
-		data   = members["data"]
-		base64 = members["data_base64"]
+		r       reader
+		e       Envelope
+		data    = members["data"]
+		encoded = members["data_base64"]
 	)
 	delete(members, "data")
 	delete(members, "data_base64")
@@ -104,7 +104,7 @@ func decodeStructured(media string, body []byte) (Envelope, error) {
 	if !r.specVersion {
 		return Envelope{}, missing("specversion")
 	}
-	if e.Data, err = payload(data, base64, isJSON(e.DataContentType)); err != nil {
+	if e.Data, err = payload(data, encoded, isJSON(e.DataContentType)); err != nil {
 		return Envelope{}, err
 	}
 	if err := check(e); err != nil {
