@@ -15,6 +15,12 @@ import (
 func Start(s contend.Setup) (contend.Job, error) {
 	ctx := context.Background() // A contender lives as long as its process.
 	switch s.Job {
+	case "warm-action", "warm-throughput":
+		return startWarm(ctx, s)
+	case "cold-light":
+		return startCold(ctx, s, false)
+	case "cold-full":
+		return startCold(ctx, s, true)
 	case "bus-path":
 		return startBusPath(ctx, s)
 	case "codec":

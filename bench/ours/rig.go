@@ -1,0 +1,161 @@
+package ours
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/parley-chat/parley/bench/contend"
+	"github.com/parley-chat/parley/internal/actions"
+	"github.com/parley-chat/parley/internal/actions/botstar"
+	"github.com/parley-chat/parley/internal/browser"
+	"github.com/parley-chat/parley/internal/bus"
+	"github.com/parley-chat/parley/internal/event"
+	"github.com/parley-chat/parley/internal/session"
+	"github.com/parley-chat/parley/internal/worker"
+	"github.com/parley-chat/parley/schemas"
+)
+
+const (
+	siteName = "shop"
+	source   = "/parley/bench"
+	// patience bounds one command, and the end of everything.
+	patience = 30 * time.Second
+)
+
+// rig is a worker with everything that it needs, put together as package app
+// does it, and a sender of commands.
+type rig struct {
+	bus      *bus.Bus
+	pool     *browser.Pool
+	sessions *session.Manager
+	site     actions.Site
+	stop     context.CancelFunc
+	stopped  chan error
+}
+
+// startRig starts the worker. full asks for the customer's whole page.
+func startRig(ctx context.Context, s contend.Setup, full bool) (*rig, error) {
+	log := slog.New(slog.DiscardHandler)
+	catalog, err := actions.NewCatalog(botstar.Provider())
+	if err != nil {
+		return nil, fmt.Errorf("making the catalogue: %w", err)
+	}
+	checks, err := event.NewSchemas(schemas.FS)
+	if err != nil {
+		return nil, fmt.Errorf("reading the schemas: %w", err)
+	}
+	r := &rig{stopped: make(chan error, 1), site: actions.Site{
+		Name: siteName, Provider: "botstar", AppID: s.AppID, Mode: "livechat", URL: s.URL, FullPage: full,
+	}}
+	if r.bus, err = openBus(ctx, filepath.Join(s.Dir, "nats")); err != nil {
+		return nil, err
+	}
+	profiles, err := r.bus.KV(ctx, bus.BucketProfiles)
+	if err != nil {
+		return nil, fmt.Errorf("opening the profiles: %w", err)
+	}
+	// The browsers' scratch folders are where they are in production.
+	if r.pool, err = browser.New(log, browser.Options{Binary: s.Binary, Resolve: s.Resolve, TrustSPKI: []string{s.SPKI}}); err != nil {
+		return nil, fmt.Errorf("making the pool: %w", err)
+	}
+	if err := r.pool.Start(ctx); err != nil {
+		return nil, fmt.Errorf("starting the pool: %w", err)
+	}
+	r.sessions = session.New(log, session.Options{
+		Pool: session.Chromium(r.pool), Catalog: catalog, Profiles: profiles,
+		Publish: func(ctx context.Context, subject string, e event.Envelope) error {
+			_, err := r.bus.Publish(ctx, subject, e)
+			return err //nolint:wrapcheck // it says what it was doing.
+		},
+	})
+	w := worker.New(log, worker.Options{
+		Bus: r.bus, Catalog: catalog, Schemas: checks, Sessions: r.sessions, Name: "bench",
+		Site:  func(name string) (actions.Site, bool) { return r.site, name == siteName },
+		Sites: func() []actions.Site { return []actions.Site{r.site} },
+	})
+	running, stop := context.WithCancel(ctx)
+	r.stop = stop
+	go func() { r.stopped <- w.Run(running) }()
+	return r, nil
+}
+
+// do sends the command for the visitor, and waits for its result. Everything
+// but a verified success is an error.
+func (r *rig) do(ctx context.Context, action, visitor string, n int) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	who := event.Visitor{UserID: visitor}
+	key := event.SessionKey(siteName, who)
+	command, err := event.New(source, event.CommandType(action), siteName+"/"+key, event.Command{Site: siteName, Visitor: who})
+	if err != nil {
+		return fmt.Errorf("making a command: %w", err)
+	}
+	command.Extensions[event.ExtPartitionKey] = key
+	reply, err := r.bus.Send(ctx, event.CommandSubject(event.ClassWrite, action, siteName, key), command)
+	if err != nil {
+		return fmt.Errorf("sending command %d: %w", n, err)
+	}
+	defer reply.Close()
+	answer, err := reply.Wait(ctx)
+	if err != nil {
+		return fmt.Errorf("waiting for command %d: %w", n, err)
+	}
+	var result event.Result
+	if err := json.Unmarshal(answer.Data, &result); err != nil {
+		return fmt.Errorf("reading the result of command %d: %w", n, err)
+	}
+	if result.Status != event.Succeeded || !result.Verified {
+		return fmt.Errorf("command %d, %s, was not proved: %s", n, action, answer.Data)
+	}
+	return nil
+}
+
+// drop closes the visitor's page, as an idle one is closed.
+func (r *rig) drop(ctx context.Context, visitor string) error {
+	lease, err := r.sessions.Acquire(ctx, r.site, event.Visitor{UserID: visitor})
+	if err != nil {
+		return fmt.Errorf("taking the session: %w", err)
+	}
+	defer lease.Release()
+	if err := lease.Drop(ctx, "idle"); err != nil {
+		return fmt.Errorf("closing the session: %w", err)
+	}
+	return nil
+}
+
+// Close ends everything, in the order of package app.
+func (r *rig) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	r.stop()
+	return errors.Join(<-r.stopped, r.sessions.Close(ctx), r.pool.Close(ctx), r.bus.Close(ctx))
+}
+
+// inTurns does the jobs one after another, and times each. A job may return a
+// function that clears up: its time belongs to the round, not to the job.
+func inTurns(jobs int, one func(i int) (func() error, error)) (contend.Report, error) {
+	latencies := make([]float64, 0, jobs)
+	begun := time.Now()
+	for i := range jobs {
+		start := time.Now()
+		clearUp, err := one(i)
+		if err != nil {
+			return contend.Report{}, err
+		}
+		latencies = append(latencies, microseconds(time.Since(start)))
+		if clearUp == nil {
+			continue
+		}
+		if err := clearUp(); err != nil {
+			return contend.Report{}, err
+		}
+	}
+	return contend.Report{Jobs: jobs, WallUS: microseconds(time.Since(begun)), LatenciesUS: latencies}, nil
+}
+
+func microseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
