@@ -32,11 +32,14 @@ func (c *comparison) compare(at string, before, now map[string]any) {
 		c.bounds(at, before, now)
 	}
 	c.members(at, before, now)
-	for _, keyword := range []string{"items", "additionalProperties"} {
+	for _, keyword := range []string{"items", "additionalProperties", "propertyNames"} {
 		old, oldOK := before[keyword].(map[string]any)
 		next, nextOK := now[keyword].(map[string]any)
-		if oldOK && nextOK {
+		switch {
+		case oldOK && nextOK:
 			c.compare(at+"/*", old, next)
+		case nextOK && c.input:
+			c.say("%s: %s is stricter", at, keyword)
 		}
 	}
 	if open := now["additionalProperties"]; c.input && open == false && before["additionalProperties"] != false {
@@ -121,7 +124,7 @@ func (c *comparison) bounds(at string, before, now map[string]any) {
 	for _, keyword := range []string{"maxLength", "maxItems", "maxProperties", "maximum", "exclusiveMaximum"} {
 		c.bound(at, keyword, before, now, -1)
 	}
-	for _, keyword := range []string{"pattern", "format", "const", "propertyNames", "not", "multipleOf", "uniqueItems"} {
+	for _, keyword := range []string{"pattern", "format", "const", "not", "multipleOf", "uniqueItems"} {
 		if now[keyword] != nil && !reflect.DeepEqual(before[keyword], now[keyword]) {
 			c.say("%s: %s is stricter", at, keyword)
 		}

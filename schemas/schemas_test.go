@@ -82,7 +82,7 @@ func TestIncompatibleFindsEachBreach(t *testing.T) {
 		"a":{"type":"string","enum":["x","y"],"maxLength":5},
 		"b":{"type":"object","properties":{"c":{"type":"integer","minimum":1}}},
 		"d":{"type":"array","items":{"type":"string"}},
-		"e":{"type":["string","null"]}, "f":{"type":"string"}}}`
+		"e":{"type":["string","null"]}, "n":{"type":"object","propertyNames":{"maxLength":3,"not":{"enum":["x"]}}}, "f":{"type":"string"}}}`
 	tests := []struct {
 		name, from, to string
 		input, output  string // what is found, "" for nothing
@@ -108,6 +108,10 @@ func TestIncompatibleFindsEachBreach(t *testing.T) {
 		{"a new bound", `"type":"array"`, `"type":"array","maxItems":3`, "/d: maxItems is stricter", ""},
 		{"a new pattern", `"maxLength":5`, `"maxLength":5,"pattern":"^x"`, "/a: pattern is stricter", ""},
 		{"an item's type", `"items":{"type":"string"}`, `"items":{"type":"number"}`, "/d/* is no string now", "/d/* is no string now"},
+		{"looser names", `,"not":{"enum":["x"]}`, ``, "", ""},
+		{"stricter names", `{"maxLength":3,`, `{"maxLength":2,`, "/n/*: maxLength is stricter", ""},
+		{"new limits on names", `"type":"array"`, `"type":"array","propertyNames":{"maxLength":9}`, "/d: propertyNames is stricter", ""},
+		{"new limits on items", `"items":{"type":"string"}`, `"items":{"type":"string","minLength":1}`, "/d/*: minLength is stricter", ""},
 		{"a closed object", `"b":{"type":"object",`, `"b":{"type":"object","additionalProperties":false,`, "/b takes no further fields now", ""},
 	}
 	for _, test := range tests {
