@@ -143,8 +143,13 @@ func (t *Tab) onNavigated(e page.EventFrameNavigated) {
 	}
 }
 
-// onRequest answers the request for the light page's document.
+// onRequest answers the request for the light page's document, and refuses
+// sound and films.
 func (t *Tab) onRequest(e fetch.EventRequestPaused) {
+	if e.ResourceType == network.ResourceTypeMedia {
+		begin(t.session, fetch.FailRequest, fetch.FailRequestParams{RequestID: e.RequestID, ErrorReason: network.ErrorReasonBlockedByClient})
+		return
+	}
 	t.mu.Lock()
 	html := t.plan.light
 	t.mu.Unlock()

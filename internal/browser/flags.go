@@ -52,6 +52,9 @@ func flags(b program, k kind, profile, proxy string, o Options) []string {
 		"--disable-background-timer-throttling",
 		"--disable-backgrounding-occluded-windows",
 		"--disable-features=Translate,MediaRouter,OptimizationHints",
+		// A frame of another origin opens no dialog box. Two boxes at once, of two
+		// renderers, would leave one of them open for ever.
+		"--enable-features=SuppressDifferentOriginSubframeJSDialogs",
 		fmt.Sprintf("--window-size=%d,%d", windowWidth, windowHeight),
 		// A popup is refused before it exists.
 		"--block-new-web-contents",

@@ -30,11 +30,13 @@ func (t *Tab) open(ctx context.Context, pl plan) error {
 		set = append(set, begin(t.session, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: pl.main}))
 	}
 	set = append(set, begin(t.session, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: pl.look, WorldName: world}))
-	if pl.light != "" {
-		set = append(set, begin(t.session, fetch.Enable, fetch.EnableParams{Patterns: []*fetch.RequestPattern{{
-			URLPattern: pattern(pl.url), ResourceType: network.ResourceTypeDocument,
-		}}}))
+	// A light page's document is ours. A full page's sound and films are
+	// refused; its images and fonts are, by the browser's flags.
+	intercept := &fetch.RequestPattern{URLPattern: pattern(pl.url), ResourceType: network.ResourceTypeDocument}
+	if pl.light == "" {
+		intercept = &fetch.RequestPattern{ResourceType: network.ResourceTypeMedia}
 	}
+	set = append(set, begin(t.session, fetch.Enable, fetch.EnableParams{Patterns: []*fetch.RequestPattern{intercept}}))
 	return t.load(ctx, pl.url, func() waiter {
 		return begin(t.session, page.Navigate, page.NavigateParams{URL: pl.url})
 	}, set...)

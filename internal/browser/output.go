@@ -2,6 +2,7 @@ package browser
 
 import (
 	"io"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -32,11 +33,18 @@ func (o *output) read(from io.Reader) {
 	}
 }
 
-// last returns the last lines, in one line.
+// usual reports whether Chromium prints such a line on every machine without a
+// desktop.
+func usual(line string) bool {
+	return strings.Contains(line, ":WARNING:") || strings.Contains(line, ":INFO:") || strings.Contains(line, ":dbus/")
+}
+
+// last returns the last lines that say something, in one line.
 func (o *output) last() string {
 	const lines = 3
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	list := strings.Split(strings.TrimSpace(strings.ToValidUTF8(string(o.tail), "")), "\n")
+	list = slices.DeleteFunc(list, usual)
 	return strings.Join(list[max(len(list)-lines, 0):], " | ")
 }

@@ -98,11 +98,12 @@ func (p *Pool) process(ctx context.Context, k kind) (*process, error) {
 			return nil, errClosed()
 		}
 		var best *process
-		if list := p.procs[k]; len(list) > 0 {
+		list := slices.DeleteFunc(slices.Clone(p.procs[k]), func(proc *process) bool { return proc.cause() != nil })
+		if len(list) > 0 {
 			best = slices.MinFunc(list, func(a, b *process) int { return cmp.Compare(a.load(), b.load()) })
 		}
 		share := (p.opts.Tabs + p.opts.Processes - 1) / p.opts.Processes
-		if best != nil && (len(p.procs[k]) >= p.opts.Processes || best.load() < share) {
+		if best != nil && (len(list) >= p.opts.Processes || best.load() < share) {
 			p.mu.Unlock()
 			return best, nil
 		}

@@ -150,6 +150,10 @@ func (proc *process) watch(exited <-chan struct{}, stderr *os.File) {
 	}
 	proc.kill(nil)
 	<-exited
+	proc.pool.forget(proc)
+	for _, t := range proc.all() {
+		t.fail(fault.New(fault.BrowserCrashed, "%s", proc.exit()).Because(proc.cause()))
+	}
 	// Every process of the browser holds its standard error. The end of it is
 	// the end of the last one.
 	select {
@@ -164,10 +168,6 @@ func (proc *process) watch(exited <-chan struct{}, stderr *os.File) {
 	<-proc.conn.lost
 	reap(proc.cmd.Process.Pid)
 	proc.outlet.close()
-	proc.pool.forget(proc)
-	for _, t := range proc.all() {
-		t.fail(fault.New(fault.BrowserCrashed, "%s", proc.exit()).Because(proc.cause()))
-	}
 	if err := os.RemoveAll(proc.dir); err != nil {
 		proc.pool.log.LogAttrs(context.Background(), slog.LevelWarn, "browser folder stays", slog.String("dir", proc.dir), slog.Any("err", err))
 	}

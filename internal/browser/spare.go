@@ -119,9 +119,11 @@ func (proc *process) killOne(pid int) {
 	}
 }
 
-// classify turns an error of the connection into a fault.
+// classify turns an error of the connection into a fault. A browser whose
+// connection is lost is dead from then on.
 func (proc *process) classify(err error) error {
 	if errors.Is(err, errLost) {
+		proc.kill(nil)
 		return fault.New(fault.BrowserCrashed, "the browser died").Because(err)
 	}
 	return err

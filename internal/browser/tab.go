@@ -162,7 +162,7 @@ type noise struct {
 }
 
 // maxNoise is how many unread events a page may cause within a second.
-const maxNoise = 20_000
+const maxNoise = 5_000
 
 // loud counts one event, and reports whether there are too many.
 func (n *noise) loud() bool {
