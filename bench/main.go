@@ -92,6 +92,7 @@ func run(ctx context.Context, out, progress io.Writer, o options) error {
 			fmt.Fprintf(out, "%s ran\n", b.name)
 			continue
 		}
+		fmt.Fprint(progress, measured.Table())
 		short = tell(out, measured) || short
 		if o.only == "" || o.record {
 			results = results.With(measured, names)

@@ -57,6 +57,13 @@ func (b Benchmark) section(to *strings.Builder) {
 	fmt.Fprintf(to, "\nAgain: `make bench ONLY=%s`\n", b.Name)
 }
 
+// Table returns what every contender reached, as the page shows it.
+func (b Benchmark) Table() string {
+	var to strings.Builder
+	b.table(&to)
+	return to.String()
+}
+
 // table writes what every contender reached: the median of its rounds.
 func (b Benchmark) table(to *strings.Builder) {
 	columns := slices.DeleteFunc(measures(), func(m Measure) bool {
