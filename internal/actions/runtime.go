@@ -33,6 +33,9 @@ func expression(source string) string { return strings.TrimRight(source, "; \r\n
 // quote returns the text as a string literal of JavaScript. JSON is one, since
 // encoding/json escapes U+2028 and U+2029.
 func quote(text string) string {
-	literal, _ := json.Marshal(text) // a string always has a JSON form
+	literal, err := json.Marshal(text)
+	if err != nil {
+		return `""` // Cannot be: every string has a JSON form.
+	}
 	return string(literal)
 }

@@ -209,8 +209,9 @@
     }
     if (name === "abandon" || name === "look.abandon") return PromiseOf.resolve(abandon(request.key));
     if (request.key !== "" && answers[request.key] !== undefined) return answers[request.key];
+    // What only looks need not stand in line, and nothing waits behind it.
     const answer = run(name, request, tail);
-    tail = answer;
+    if (world !== "look") tail = answer;
     if (request.key !== "") keep(request.key, answer);
     return answer;
   };

@@ -158,6 +158,7 @@ func (b Bench) do(ctx context.Context, env actions.Env, action, key string, para
 // twice runs every action, then the same command once more, then another
 // command with the same parameters.
 func (b Bench) twice(t *testing.T) {
+	t.Helper()
 	env := b.Open(t, event.Visitor{UserID: "twice"})
 	for i, step := range b.Steps {
 		spec, _, err := find(b.Provider, step.Action, step.Params)
@@ -192,6 +193,7 @@ func (b Bench) must(t *testing.T, env actions.Env, key string, step Step) Comman
 // abandoned gives up a command while a slow vendor keeps it waiting. The next
 // command need not wait for what nobody waits for, and works.
 func (b Bench) abandoned(t *testing.T) {
+	t.Helper()
 	boot := b.Steps[0]
 	env := b.Open(t, event.Visitor{UserID: "abandoned"})
 	const slow = 700 * time.Millisecond
@@ -224,6 +226,7 @@ func (b Bench) abandoned(t *testing.T) {
 
 // fence lets a stale owner knock.
 func (b Bench) fence(t *testing.T) {
+	t.Helper()
 	boot := b.Steps[0]
 	env := b.Open(t, event.Visitor{UserID: "fence"})
 	env.Fence = 7
@@ -240,6 +243,7 @@ func (b Bench) fence(t *testing.T) {
 // fill puts every text into every slot: none may run, and each arrives as it
 // was.
 func (b Bench) fill(t *testing.T, all []string) {
+	t.Helper()
 	for _, slot := range b.Slots {
 		t.Run(slot.Action+"/"+slot.Parameter, func(t *testing.T) {
 			env := b.Open(t, event.Visitor{UserID: "fill " + t.Name()})
@@ -282,11 +286,5 @@ func (b Bench) put(t *testing.T, env actions.Env, slot Slot, key string, texts [
 }
 
 func refused(err error, reasons []fault.Reason) bool {
-	got := fault.From(err).Reason
-	for _, reason := range reasons {
-		if got == reason {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(reasons, fault.From(err).Reason)
 }

@@ -28,9 +28,11 @@ const attributeProperties = `
     "avatar":     {"type": "string", "maxLength": 2048, "description": "Address of a picture."},
     "tags":       {"type": "array", "maxItems": 100, "items": {"type": "string", "minLength": 1, "maxLength": 16384}, "description": "Tags. They replace all tags of the user."}`
 
-// attributeRest is the part of the schema for all other attributes.
+// attributeRest is the part of the schema for all other attributes. The three
+// names that could change a prototype are refused in all data of a command, and
+// by check.
 const attributeRest = `
-  "propertyNames": {"minLength": 1, "maxLength": 128, "not": {"enum": ["__proto__", "constructor", "prototype"]}},
+  "propertyNames": {"maxLength": 128},
   "additionalProperties": {"type": ["string", "number", "boolean"], "maxLength": 16384, "description": "A custom attribute."}`
 
 const userIDKey = "user_id"
@@ -68,10 +70,10 @@ func checkTags(key string, list []any, at string) error {
 	return nil
 }
 
-// forbidden reports whether the name would change the prototype of an object
-// that a careless script copies it into.
+// forbidden reports whether the name is no name, or would change the prototype
+// of an object that a careless script copies it into.
 func forbidden(key string) bool {
-	return key == "__proto__" || key == "constructor" || key == "prototype"
+	return key == "" || key == "__proto__" || key == "constructor" || key == "prototype"
 }
 
 func kindOf(value any) string {

@@ -62,7 +62,7 @@ const bootInput = `{
   },` + attributeRest + `
     },
     "variables": {"type": "object", "maxProperties": 100, "description": "Variables of the conversation.",
-      "propertyNames": {"minLength": 1, "maxLength": 128, "not": {"enum": ["__proto__", "constructor", "prototype"]}},
+      "propertyNames": {"maxLength": 128},
       "additionalProperties": {"type": ["string", "number"], "maxLength": 16384}},
     "block": {"type": "string", "pattern": "^s[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$", "description": "The id of the block that the conversation begins with."}
   }

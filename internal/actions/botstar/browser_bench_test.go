@@ -3,7 +3,7 @@
 package botstar_test
 
 import (
-	"fmt"
+	"crypto/rand"
 	"testing"
 
 	"github.com/parley-chat/parley/internal/actions/actionstest"
@@ -24,8 +24,22 @@ func BenchmarkWindow(b *testing.B) {
 		i := 0
 		for b.Loop() {
 			env := s.env
-			env.Key = fmt.Sprintf("%p-%d", b, i)
+			env.Key = rand.Text()
 			if err := env.Do(b.Context(), names[i%2], arg, nil); err != nil {
+				b.Fatal(err)
+			}
+			i++
+		}
+	})
+	b.Run("driver then look", func(b *testing.B) {
+		i := 0
+		for b.Loop() {
+			env := s.env
+			env.Key = rand.Text()
+			if err := env.Do(b.Context(), names[i%2], arg, nil); err != nil {
+				b.Fatal(err)
+			}
+			if err := env.Look(b.Context(), "look.widget", map[string]any{}, nil); err != nil {
 				b.Fatal(err)
 			}
 			i++
@@ -34,11 +48,18 @@ func BenchmarkWindow(b *testing.B) {
 	b.Run("action", func(b *testing.B) {
 		i := 0
 		for b.Loop() {
-			c, err := actionstest.Do(b.Context(), s.env, botstar.Provider(), "botstar.widget."+names[i%2], fmt.Sprintf("%p-%d", b, i), nil)
+			c, err := actionstest.Do(b.Context(), s.env, botstar.Provider(), "botstar.widget."+names[i%2], rand.Text(), nil)
 			if err != nil || c.Proof.Verdict != event.Confirmed {
 				b.Fatal(c.Proof, err)
 			}
 			i++
+		}
+	})
+	b.Run("trivial", func(b *testing.B) {
+		for b.Loop() {
+			if err := s.env.Look(b.Context(), "look.abandon", nil, nil); err != nil {
+				b.Fatal(err)
+			}
 		}
 	})
 	b.Run("look", func(b *testing.B) {

@@ -3,13 +3,16 @@
 package botstar_test
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/parley-chat/parley/internal/actions"
+	"github.com/parley-chat/parley/internal/actions/actionstest"
 	"github.com/parley-chat/parley/internal/actions/botstar"
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
@@ -133,6 +136,8 @@ func TestBoot(t *testing.T) {
 }
 
 // TestBootFaults boots a vendor that is ill, and boots again when it is well.
+//
+//nolint:paralleltest,tparallel // There is one vendor, whose faults change.
 func TestBootFaults(t *testing.T) {
 	t.Parallel()
 	w := setup(t, vendor.Options{})
@@ -158,6 +163,38 @@ func TestBootFaults(t *testing.T) {
 			}
 			w.vendor.Set(vendor.Faults{})
 			s.must(event.Confirmed, "botstar.widget.boot", nil)
+		})
+	}
+}
+
+// TestSlowScript fails after the boot has given up, and the next boot puts the
+// snippet in anew. On a full page the page's own snippet may have failed.
+//
+//nolint:paralleltest,tparallel // There is one vendor, whose faults change.
+func TestSlowScript(t *testing.T) {
+	t.Parallel()
+	w := setup(t, vendor.Options{})
+	gone := vendor.Fault{Status: 404, Delay: 300 * time.Millisecond}
+	for name, light := range map[string]string{"light": botstar.Provider().Light(site()), "full": ""} {
+		t.Run(name, func(t *testing.T) {
+			w.vendor.Set(vendor.Faults{Entry: gone})
+			s := w.visit(t, site(), event.Visitor{UserID: name}, light)
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			defer cancel()
+			_, err := actionstest.Do(ctx, s.env, botstar.Provider(), "botstar.widget.boot", "first", nil)
+			if f := fault.From(err); f == nil || f.Code != fault.Unavailable && f.Code != fault.Expired {
+				t.Errorf("a boot without time gives %v", err)
+			}
+			if _, err := s.do("botstar.widget.boot", nil); fault.From(err) == nil || fault.From(err).Reason != fault.WidgetNotReady {
+				t.Errorf("the boot that sees the script fail gives %v", err)
+			}
+			w.vendor.Set(vendor.Faults{})
+			start := time.Now()
+			s.must(event.Confirmed, "botstar.widget.boot", nil)
+			s.must(event.Confirmed, "botstar.widget.open", nil)
+			if took := time.Since(start); took > 10*time.Second {
+				t.Errorf("it took %s to recover", took)
+			}
 		})
 	}
 }

@@ -5,6 +5,7 @@ package botstar_test
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -47,14 +48,14 @@ func TestUpdateBudget(t *testing.T) {
 	s.must(event.Confirmed, "botstar.widget.boot", nil)
 	const action = "botstar.widget.update"
 	for i := range 20 {
-		out := updateOf(t, s.must(event.Unverifiable, action, map[string]any{"count": i, "tags": []string{fmt.Sprint(i)}}))
+		out := updateOf(t, s.must(event.Unverifiable, action, map[string]any{"count": i, "tags": []string{strconv.Itoa(i)}}))
 		if !out.Applied || out.Throttled || out.BudgetLeft != 19-i || !out.Persisted {
 			t.Fatalf("update %d answers %+v", i, out)
 		}
 	}
 	var flush any
 	for i := range 5 {
-		c := s.must(event.Unverifiable, action, map[string]any{"late": i, fmt.Sprintf("only_%d", i): true, "tags": []string{"late", fmt.Sprint(i)}})
+		c := s.must(event.Unverifiable, action, map[string]any{"late": i, fmt.Sprintf("only_%d", i): true, "tags": []string{"late", strconv.Itoa(i)}})
 		out := updateOf(t, c)
 		if out.Applied || !out.Throttled || out.BudgetLeft != 0 || out.QueuedUntil == nil || !c.Outcome.Queued || len(c.Outcome.Notices) != 0 {
 			t.Errorf("update %d beyond the budget answers %s", i, c.Output)

@@ -1,6 +1,7 @@
 package botstar
 
 import (
+	"slices"
 	"time"
 
 	"github.com/parley-chat/parley/internal/actions"
@@ -47,7 +48,7 @@ func (b budget) spend(now time.Time, key string) {
 	if b.profile.Sent == nil {
 		b.profile.Sent = map[string][]time.Time{}
 	}
-	b.profile.Sent[b.action] = append(recent[:len(recent):len(recent)], now)
+	b.profile.Sent[b.action] = append(slices.Clip(recent), now)
 }
 
 func (b budget) recent(now time.Time) []time.Time {

@@ -1,7 +1,7 @@
 package botstar
 
 import (
-	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -20,8 +20,8 @@ func TestBudgetSlides(t *testing.T) {
 		if at := b.freeAt(now); !at.Equal(now) {
 			t.Fatalf("after %d calls the next may be made at %s", i, at)
 		}
-		b.spend(now, fmt.Sprint(i))
-		b.spend(now, fmt.Sprint(i)) // the same command, repeated
+		b.spend(now, strconv.Itoa(i))
+		b.spend(now, strconv.Itoa(i)) // the same command, repeated
 	}
 	now := start.Add(20 * time.Minute)
 	free := start.Add(updateWindow + updateMargin)

@@ -76,7 +76,10 @@ func clearBrowser(ctx context.Context, env actions.Env) (remounted bool, err err
 		AppID   string `json:"app_id"`
 		Mode    string `json:"mode"`
 	}
-	if err := env.Do(ctx, "unmount", nil, &was); err != nil {
+	arg := struct {
+		WaitMS int64 `json:"wait_ms"`
+	}{waitMS(ctx, callbackWait)}
+	if err := env.Do(ctx, "unmount", arg, &was); err != nil {
 		return false, fmt.Errorf("taking the widget down: %w", err)
 	}
 	env.State.Booted = false

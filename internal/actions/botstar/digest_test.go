@@ -36,7 +36,8 @@ func TestDigest(t *testing.T) {
 		{"page.started", `{}`, nil, false, false},
 		{
 			"webview.responded", `{"url":"https://shop.example.test/w","response":"yes","outputs":{"total":3},"outlet":"Done"}`,
-			event.WebviewResponded{URL: "https://shop.example.test/w", Response: "yes", Outputs: map[string]any{"total": 3.0}, Outlet: "Done"}, false, false,
+			event.WebviewResponded{URL: "https://shop.example.test/w", Response: "yes", Outputs: map[string]any{"total": 3.0}, Outlet: "Done"},
+			false, false,
 		},
 		{"webview.responded", `{"url":3}`, nil, false, false},
 	}

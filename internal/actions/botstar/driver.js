@@ -107,7 +107,7 @@
   let known = {}; // what the widget was last given, by key
   let announced = null;
   let remounting = false;
-  let booting = "";
+  let installedBy = ""; // the key of the command that put the snippet in, or ""
   const mounted = (element) => {
     const home = element.closest(containerSelector + ",." + targetClass) || element.parentElement;
     if (listeningIn !== null && listeningIn !== home) {
@@ -120,7 +120,7 @@
     if (announced === home) return;
     announced = home;
     const at = address();
-    rt.emit("widget.ready", booting === "" ? "visitor" : "api", booting, { app_id: at.appId, mode: at.mode, again: remounting });
+    rt.emit("widget.ready", installedBy === "" ? "visitor" : "api", installedBy, { app_id: at.appId, mode: at.mode, again: remounting });
   };
 
   // A frame's load does not bubble, but it can be captured. A frame that is put
@@ -170,6 +170,13 @@
     return rt.fail("widget_not_ready", "script: " + (query(document, scriptSelector) !== null) + ", up: " + up() +
       ", frame: " + (frame() !== null) + ", frame loaded: " + (frame() !== null && loadedFrom.get(frame()) === frame().src) + told);
   };
+
+  // broken is true when the widget's scripts have failed, so that waiting is no
+  // use.
+  let broken = false;
+  rt.onError((error) => {
+    if (!ready() && ofWidget(error)) broken = true;
+  });
 
   const untilReady = (ms) => {
     if (ready()) return undefined;
@@ -225,8 +232,6 @@
     (document.head || document.documentElement).appendChild(script);
   };
 
-  let installedByUs = false;
-
   // takeDown removes everything of the widget, so that its script can run
   // again. BotStar has no call for it.
   const takeDown = (key) => {
@@ -248,25 +253,23 @@
     listening = false;
     listeningIn = null;
     announced = null;
+    installedBy = "";
+    broken = false;
     known = {};
   };
 
-  // mount installs and waits. What failed is taken down again, so that another
-  // try begins anew.
+  // mount installs and waits. A mount that is only slow is left alone when the
+  // time is over: its scripts would run anyway, and the next boot finds them.
   const mount = async (settings, ms) => {
-    booting = rt.key();
-    installedByUs = true;
+    installedBy = rt.key();
+    known = rt.plain(settings);
     try {
       install(settings);
       await untilReady(ms);
     } catch (thrown) {
-      takeDown(rt.key());
-      installedByUs = false;
+      if (broken) takeDown(rt.key());
       throw thrown;
-    } finally {
-      booting = "";
     }
-    known = rt.plain(settings);
   };
 
   // ---- settings
@@ -311,14 +314,9 @@
       variables: Object.assign({}, have.variables, settings.variables),
     };
     if (settings.block || have.block) given.block = settings.block || have.block;
-    booting = rt.key();
-    try {
-      api()("boot", given);
-      await settled(before, src);
-      await untilReady(ms);
-    } finally {
-      booting = "";
-    }
+    api()("boot", given);
+    await settled(before, src);
+    await untilReady(ms);
     known = rt.plain(given);
     // Whether a widget that was booted again keeps its listeners is not known.
     // A second registration is harmless: a repeated callback changes nothing.
@@ -345,7 +343,7 @@
 
   const answer = (changed, sent) => {
     const at = address();
-    return { changed, sent, installed: installedByUs, app_id: at.appId, mode: at.mode, src: at.src };
+    return { changed, sent, installed: installedBy !== "", app_id: at.appId, mode: at.mode, src: at.src };
   };
 
   // ---- the functions
@@ -353,6 +351,7 @@
   const boot = async (arg) => {
     const settings = rt.plain(arg.settings);
     await documentParsed(arg.wait_ms);
+    if (broken && !ready()) takeDown(rt.key()); // What failed is as good as not there.
     const present = up() || query(document, scriptSelector) !== null || frame() !== null;
     if (!present) {
       if (!settings.mode) settings.mode = arg.usual_mode;
@@ -437,7 +436,16 @@
     return { from, mode: now.mode, app_id: now.appId, remounted: true, listening };
   };
 
-  const unmount = () => {
+  // unmount takes the widget down. One that is still loading is waited for,
+  // since its scripts would mount it after all.
+  const unmount = async (arg) => {
+    if (query(document, scriptSelector) !== null && !ready()) {
+      try {
+        await untilReady(arg.wait_ms);
+      } catch {
+        // Whatever is there is taken down.
+      }
+    }
     const at = address();
     const was = { mounted: up() || frame() !== null, app_id: at.appId, mode: at.mode };
     takeDown(rt.key());

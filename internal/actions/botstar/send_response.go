@@ -39,7 +39,7 @@ const sendResponseInput = `{
   "properties": {
     "response": {"type": "string", "maxLength": 16384, "description": "Becomes the conversation's latest response; it may be empty."},
     "outputs": {"type": "object", "maxProperties": 100, "description": "Values for the outputs that the page declares.",
-      "propertyNames": {"minLength": 1, "maxLength": 128, "not": {"enum": ["__proto__", "constructor", "prototype"]}},
+      "propertyNames": {"maxLength": 128},
       "additionalProperties": {"type": ["string", "number"], "maxLength": 16384}},
     "outlet_name": {"type": "string", "maxLength": 256, "description": "The outlet that picks the next branch; the page must declare it."},` + webviewProperties + `
   }
@@ -107,7 +107,7 @@ func runSendResponse(ctx context.Context, env actions.Env, in SendResponseIn) (a
 		return fact
 	}}}
 	done.Evidence = []event.Evidence{evidence(env, "sdk", "the SDK's promise was resolved")}
-	done.Output = SendResponseOut{Resolved: true, arrived: arg.response.equal(answer.Host)}
+	done.Output = SendResponseOut{Resolved: true, arrived: arg.equal(answer.Host)}
 	env.Webview = on.Page
 	if err := closeWebview(ctx, env); err != nil {
 		done.Advice = "the response was sent, but the page did not close"

@@ -3,6 +3,7 @@ package botstar
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/parley-chat/parley/internal/actions"
 	"github.com/parley-chat/parley/internal/event"
@@ -59,10 +60,8 @@ func subscribe(ctx context.Context, env actions.Env, fact string, in SubscribeIn
 }
 
 func addSubscription(s *actions.State, sub actions.Subscription) error {
-	for _, known := range s.Subscriptions {
-		if known == sub {
-			return nil
-		}
+	if slices.Contains(s.Subscriptions, sub) {
+		return nil
 	}
 	if len(s.Subscriptions) >= maxSubscriptions {
 		return fault.New(fault.BudgetExhausted, "a session holds at most %d subscriptions", maxSubscriptions).

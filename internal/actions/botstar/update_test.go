@@ -2,7 +2,7 @@ package botstar
 
 import (
 	"encoding/json"
-	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -84,7 +84,7 @@ func TestQueue(t *testing.T) {
 	env := testEnv(event.Visitor{UserID: "u"}, "c1", now)
 	purse := budget{env.Profile, "botstar.widget.update"}
 	for i := range updateCalls {
-		purse.spend(now, fmt.Sprint(i))
+		purse.spend(now, strconv.Itoa(i))
 	}
 	at := now.Add(updateWindow + updateMargin)
 	wait := func(id string, in UpdateIn) actions.Done[UpdateOut] {

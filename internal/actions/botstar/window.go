@@ -3,6 +3,7 @@ package botstar
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/parley-chat/parley/internal/actions"
@@ -17,23 +18,44 @@ const (
 	visibleWait  = 2 * time.Second
 )
 
-// toggle opens or closes the window with one call of the driver. The driver
-// answers when our own listener has fired.
-func toggle(ctx context.Context, env actions.Env, function string) (changed bool, seen []event.Evidence, err error) {
+// A glance is a look at the window that was taken while the driver worked.
+type glance struct {
+	seen view
+	ok   bool
+}
+
+// toggle opens or closes the window with one call of the driver, which answers
+// when our own listener has fired. The look from the isolated world is on its
+// way at the same time, and waits there for the effect: it costs no time of its
+// own.
+func toggle(ctx context.Context, env actions.Env, function, want string) (changed bool, g glance, seen []event.Evidence, err error) {
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	var watcher sync.WaitGroup
+	watcher.Go(func() { g = takeGlance(watching, env, want) })
 	var answer struct {
 		Changed bool `json:"changed"`
 	}
 	arg := struct {
 		WaitMS int64 `json:"wait_ms"`
 	}{waitMS(ctx, callbackWait)}
-	if err := env.Do(ctx, function, arg, &answer); err != nil {
+	err = env.Do(ctx, function, arg, &answer)
+	if err != nil {
+		stop()
+		watcher.Wait()
 		disbelieve(env, err)
-		return false, nil, fmt.Errorf("calling %s: %w", function, err)
+		return false, g, nil, fmt.Errorf("telling the window to %s: %w", function, err)
 	}
+	watcher.Wait()
 	if answer.Changed {
 		seen = []event.Evidence{evidence(env, "callback", "our own "+callbackOf(function)+" listener fired")}
 	}
-	return answer.Changed, seen, nil
+	return answer.Changed, g, seen, nil
+}
+
+func takeGlance(ctx context.Context, env actions.Env, want string) glance {
+	seen, err := look(ctx, env, lookArg{Want: want, WaitMS: waitMS(ctx, visibleWait)})
+	return glance{seen, err == nil}
 }
 
 func callbackOf(function string) string {
@@ -53,12 +75,15 @@ func disbelieve(env actions.Env, err error) {
 	}
 }
 
-// proveWindow looks at the frame from the isolated world, and waits a little
-// for an animation to end.
-func proveWindow(ctx context.Context, env actions.Env, want string) (actions.Proof, error) {
-	seen, err := look(ctx, env, lookArg{Want: want, WaitMS: waitMS(ctx, visibleWait)})
-	if err != nil {
-		return actions.Proof{}, err
+// proveWindow judges what was seen from the isolated world. It looks again when
+// nothing was seen yet.
+func proveWindow(ctx context.Context, env actions.Env, g glance, want string) (actions.Proof, error) {
+	seen := g.seen
+	if !g.ok || seen.Visible != (want == "open") {
+		var err error
+		if seen, err = look(ctx, env, lookArg{}); err != nil {
+			return actions.Proof{}, err
+		}
 	}
 	proof := actions.Proof{Verdict: event.Confirmed, Evidence: []event.Evidence{
 		evidence(env, "frame", fmt.Sprintf("frame visible: %t, launcher visible: %t", seen.Visible, seen.Launcher)),
