@@ -4,7 +4,7 @@ package botstar_test
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"io"
 	"log/slog"
 	"maps"
@@ -120,20 +120,27 @@ type tab struct {
 // document and its scripts have loaded. Scripts run before the page's own.
 func (w *world) open(address string, scripts ...string) *tab {
 	w.t.Helper()
+	tab := w.prepared(scripts)
+	tab.do(chromedp.Navigate(address))
+	return tab
+}
+
+// prepared returns an empty tab that runs the scripts before each page's own.
+func (w *world) prepared(scripts []string) *tab {
+	w.t.Helper()
 	tab := w.blank()
 	for _, script := range scripts {
 		if _, err := chromedp.Call(tab.ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: script}); err != nil {
 			w.t.Fatal(err)
 		}
 	}
-	tab.do(chromedp.Navigate(address))
 	return tab
 }
 
 // start begins to load the address, and does not wait for it.
-func (w *world) start(address string) *tab {
+func (w *world) start(address string, scripts ...string) *tab {
 	w.t.Helper()
-	tab := w.blank()
+	tab := w.prepared(scripts)
 	if _, err := chromedp.Call(tab.ctx, page.Navigate, page.NavigateParams{URL: address}); err != nil {
 		w.t.Fatal(err)
 	}
@@ -147,7 +154,7 @@ func (w *world) blank() *tab {
 	if err := chromedp.Do(ctx); err != nil {
 		w.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, fmt.Errorf("the test's page took more than 30 s"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("the test's page took more than 30 s"))
 	w.t.Cleanup(cancel)
 	tab := &tab{t: w.t, ctx: ctx, stop: end, output: make(chan chromedp.ConsoleMessage, 256)}
 	messages := chromedp.Console(ctx)
@@ -217,13 +224,13 @@ func (w *world) wait(condition func(botstar.Snapshot) bool) botstar.Snapshot {
 	return snapshot
 }
 
-// booted waits until a frame of the page has booted, and returns that entry.
-func (w *world) booted(page string) botstar.Entry {
+// booted waits until a frame of the page at the address has booted, and returns that entry.
+func (w *world) booted(address string) botstar.Entry {
 	w.t.Helper()
 	ofPage := func(s botstar.Snapshot) []botstar.Entry {
 		var found []botstar.Entry
 		for _, e := range s.Kind(botstar.Booted) {
-			if e.Page == page {
+			if e.Page == address {
 				found = append(found, e)
 			}
 		}

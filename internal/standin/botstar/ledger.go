@@ -3,6 +3,7 @@ package botstar
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -177,10 +178,6 @@ func (l *Ledger) wake() {
 }
 
 func (l *Ledger) snapshot() Snapshot {
-	counts := make(Counts, len(l.counts))
-	for kind, n := range l.counts {
-		counts[kind] = n
-	}
 	from := max(0, len(l.entries)-l.keep)
-	return Snapshot{Entries: slices.Clip(l.entries[from:]), Counts: counts}
+	return Snapshot{Entries: slices.Clip(l.entries[from:]), Counts: maps.Clone(l.counts)}
 }

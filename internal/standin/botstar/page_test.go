@@ -104,7 +104,7 @@ func TestGlobals(t *testing.T) {
 		t.Error("the script brought no polyfill")
 	}
 
-	tab = w.open(shop.Origin + "/polyfilled")
+	w.open(shop.Origin + "/polyfilled")
 	w.onPage("/polyfilled")
 
 	tab = w.open(shop.Origin + "/wrong-scope")

@@ -1,12 +1,11 @@
 package botstar
 
 import (
+	"crypto/rand"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"crypto/rand"
 )
 
 // A vendor is the state behind the widget: who the visitors are, and which

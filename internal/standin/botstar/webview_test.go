@@ -113,6 +113,7 @@ func TestBrokenWebviewPages(t *testing.T) {
 		{"bare", "", `until(() => document.getElementById('status').textContent.startsWith('Ready')).then(() => document.getElementById('status').textContent)`, "Ready for anybody"},
 	} {
 		t.Run(test.page, func(t *testing.T) {
+			t.Parallel()
 			w := w.within(t)
 			tab := w.open(shop.Origin+"/webview/"+test.page+".html", host)
 			tab.run(`until(() => talk.length > 0)`)

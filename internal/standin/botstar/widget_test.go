@@ -119,7 +119,7 @@ func TestFrameAddressAndElements(t *testing.T) {
 		t.Errorf("the frame is at %s", got)
 	}
 	var names []string
-	for _, pair := range strings.Split(src.RawQuery, "&") {
+	for pair := range strings.SplitSeq(src.RawQuery, "&") {
 		name, _, _ := strings.Cut(pair, "=")
 		names = append(names, name)
 	}
@@ -188,6 +188,7 @@ func TestModes(t *testing.T) {
 		{"/inline-missing", "inline", 0, 0, 0, false, false},
 	} {
 		t.Run(test.mode+test.path, func(t *testing.T) {
+			t.Parallel()
 			w := w.within(t)
 			tab := w.open(shop.Origin + test.path)
 			w.wait(func(s botstar.Snapshot) bool {
@@ -213,7 +214,6 @@ func TestModes(t *testing.T) {
 			switch {
 			case test.opens:
 				tab.run(opened)
-				w.reached(botstar.Opened, 1)
 				if !eval[bool](tab, shown) {
 					t.Error("the opened window is not visible")
 				}
@@ -230,7 +230,6 @@ func TestModes(t *testing.T) {
 				}
 			}
 			tab.picture(test.mode)
-			tab.stop()
 		})
 	}
 }

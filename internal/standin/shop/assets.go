@@ -27,9 +27,22 @@ func serveAssets(mux *http.ServeMux) {
 func utilities() []byte {
 	var out strings.Builder
 	for _, property := range []struct{ short, long string }{
-		{"m", "margin"}, {"mt", "margin-top"}, {"mr", "margin-right"}, {"mb", "margin-bottom"}, {"ml", "margin-left"},
-		{"p", "padding"}, {"pt", "padding-top"}, {"pr", "padding-right"}, {"pb", "padding-bottom"}, {"pl", "padding-left"},
-		{"gap", "gap"}, {"w", "width"}, {"h", "height"}, {"top", "top"}, {"left", "left"}, {"radius", "border-radius"},
+		{"m", "margin"},
+		{"mt", "margin-top"},
+		{"mr", "margin-right"},
+		{"mb", "margin-bottom"},
+		{"ml", "margin-left"},
+		{"p", "padding"},
+		{"pt", "padding-top"},
+		{"pr", "padding-right"},
+		{"pb", "padding-bottom"},
+		{"pl", "padding-left"},
+		{"gap", "gap"},
+		{"w", "width"},
+		{"h", "height"},
+		{"top", "top"},
+		{"left", "left"},
+		{"radius", "border-radius"},
 	} {
 		for step := range 17 {
 			fmt.Fprintf(&out, ".%s-%d { %s: %dpx; }\n", property.short, step, property.long, 4*step)

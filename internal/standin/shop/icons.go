@@ -11,7 +11,7 @@ import (
 // down.
 const (
 	firstIcon  = 0xE000
-	iconCount  = 220
+	iconCount  = 100
 	unitsPerEm = 1000
 )
 

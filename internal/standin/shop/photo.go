@@ -13,9 +13,9 @@ import (
 	"github.com/parley-chat/parley/internal/standin"
 )
 
-// lazily serves what make returns, which is called once, at the first request.
-func lazily(make func() *standin.Blob) http.Handler {
-	once := sync.OnceValue(make)
+// lazily serves what paint returns, which is called once, at the first request.
+func lazily(paint func() *standin.Blob) http.Handler {
+	once := sync.OnceValue(paint)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { once().ServeHTTP(w, r) })
 }
 
@@ -23,7 +23,7 @@ func lazily(make func() *standin.Blob) http.Handler {
 // seed.
 func photo(seed uint64) []byte {
 	const width, height = 640, 420
-	random := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // It paints a picture.
+	random := rand.New(rand.NewPCG(seed, 7))
 	phase, hue := random.Float64()*6, random.Float64()
 	picture := image.NewRGBA(image.Rect(0, 0, width, height))
 	for x := range width {
@@ -47,7 +47,7 @@ func photo(seed uint64) []byte {
 		}
 	}
 	var out bytes.Buffer
-	if err := jpeg.Encode(&out, picture, &jpeg.Options{Quality: 66}); err != nil {
+	if err := jpeg.Encode(&out, picture, &jpeg.Options{Quality: 60}); err != nil {
 		return nil // A buffer takes everything.
 	}
 	return out.Bytes()

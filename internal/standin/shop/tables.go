@@ -89,8 +89,8 @@ func nameTable() []byte {
 			words = append(words, word)
 		}
 	}
-	head := pack(uint16(0), uint16(len(texts)), uint16(6+12*len(texts)))
-	return slices.Concat(head, pack(records...), pack(words...))
+	count := uint16(len(ids)) //nolint:gosec // Six.
+	return slices.Concat(pack(uint16(0), count, 6+12*count), pack(records...), pack(words...))
 }
 
 func os2Table() []byte {
