@@ -71,6 +71,8 @@ func cutLast(text, separator string) (before, after string, found bool) {
 // when it is needed first, once. It may be used by many goroutines.
 type Schemas struct {
 	byType map[string]*schema
+
+	parsers sync.Pool // of *parser
 }
 
 // A schema is one file of the published schemas.
@@ -88,7 +90,7 @@ type compiled struct {
 
 // NewSchemas returns the schemas of the files v1/<kind>/<name>.schema.json.
 func NewSchemas(files fs.FS) (*Schemas, error) {
-	s := &Schemas{byType: map[string]*schema{}}
+	s := &Schemas{byType: map[string]*schema{}, parsers: sync.Pool{New: func() any { return &parser{} }}}
 	err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
 		typ, ok := typeOfPath(path)
 		if err != nil || entry.IsDir() || !ok {
@@ -151,11 +153,27 @@ func (s *Schemas) Source(typ string) json.RawMessage {
 // Validate says what is wrong with the data of the type, or nil. It is
 // [ParseData] and then [Schemas.ValidateValue].
 func (s *Schemas) Validate(typ string, data []byte) error {
-	value, err := ParseData(data)
+	value, _, err := s.parse(data, "")
 	if err != nil {
 		return err
 	}
 	return s.ValidateValue(typ, value)
+}
+
+// parse is ParseData, and returns the text of one member of the outermost
+// object, too.
+func (s *Schemas) parse(data []byte, member string) (value any, text json.RawMessage, err error) {
+	p, ok := s.parsers.Get().(*parser)
+	if !ok {
+		p = &parser{} // never: the pool holds nothing else
+	}
+	defer func() {
+		p.reset(nil, "") // keeps no data alive
+		s.parsers.Put(p)
+	}()
+	p.reset(data, member)
+	value, err = p.parse()
+	return value, p.raw, err
 }
 
 // ValidateValue says what is wrong with the data of the type, or nil. The value
@@ -214,7 +232,7 @@ func (s *Schemas) DecodeCommand(e Envelope) (Command, error) {
 		return Command{}, fault.New(fault.Malformed, "the type %q is not a command's", e.Type).
 			WithFix("a command's type is %s", CommandType("provider.object.verb"))
 	}
-	value, params, err := parse(e.Data, "params")
+	value, params, err := s.parse(e.Data, "params")
 	if err != nil {
 		return Command{}, err
 	}

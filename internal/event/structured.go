@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -141,10 +140,7 @@ func members(body []byte) (map[string]json.RawMessage, error) {
 	}
 	p := newParser(body)
 	members, err := p.members()
-	switch {
-	case errors.Is(err, jsontext.ErrDuplicateName):
-		return nil, fault.New(fault.Malformed, "the structured event has a member twice").Because(err)
-	case err != nil:
+	if err != nil {
 		return nil, p.syntax(err)
 	}
 	return members, p.end()
@@ -166,6 +162,10 @@ func (p *parser) members() (map[string]json.RawMessage, error) {
 			return nil, err
 		}
 		name, from := token.String(), p.InputOffset()
+		if _, twice := members[name]; twice {
+			return nil, fault.New(fault.Malformed, "the structured event has the member %.60q twice", name).
+				WithFix("send the member once")
+		}
 		if err := p.SkipValue(); err != nil {
 			return nil, err
 		}
