@@ -123,7 +123,7 @@ func TestAPortInUseIsSaidAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close()
+	t.Cleanup(func() { _ = taken.Close() })
 	start := time.Now()
 	_, err = bus.Open(t.Context(), bustest.Log(t), bus.Options{Dir: t.TempDir(), Listen: taken.Addr().String()})
 	wantReason(t, err, fault.BusUnavailable)

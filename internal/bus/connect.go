@@ -139,7 +139,6 @@ func (b *Bus) onClosed(conn *nats.Conn) {
 	close(b.closed)
 }
 
-//nolint:gochecknoglobals // compiled once, never changed.
 var permissionForm = regexp.MustCompile(`(?i)permissions violation for (publish|subscription) to "([^"]+)"`)
 
 // deniedSubject reads which permission is missing.

@@ -131,7 +131,6 @@ type consumer struct {
 	attempts int
 	lanes    *lanes
 	finished chan *held // handled, in that order, waiting for their futures
-	made     time.Time  // when the server made the consumer; see Delivery.Recovered
 }
 
 func (b *Bus) consume(ctx context.Context, stream string, config jetstream.ConsumerConfig, o CommandOptions, h Handler) error {
@@ -232,9 +231,9 @@ func (c *consumer) take(ctx, work context.Context) error {
 
 // receive takes messages until the context ends or the consumer is gone.
 func (c *consumer) receive(ctx, work context.Context, at jetstream.Consumer) error {
-	trouble := make(chan error, 1)
+	trouble, made := make(chan error, 1), at.CachedInfo().Created
 	flow, err := at.Consume(
-		func(msg jetstream.Msg) { c.offer(work, msg) },
+		func(msg jetstream.Msg) { c.offer(work, msg, made) },
 		jetstream.PullMaxMessages(min(c.config.MaxAckPending, 256)),
 		jetstream.PullExpiry(pullExpiry),
 		jetstream.PullHeartbeat(pullHeartbeat),
@@ -298,8 +297,8 @@ func (c *consumer) lost(ctx context.Context, at jetstream.Consumer, err error) b
 	return true
 }
 
-// offer hands a message of the server to its lane.
-func (c *consumer) offer(work context.Context, msg jetstream.Msg) {
+// offer hands a message to its lane, from a consumer that was made at the time.
+func (c *consumer) offer(work context.Context, msg jetstream.Msg, made time.Time) {
 	meta, err := msg.Metadata()
 	if err != nil {
 		c.log.LogAttrs(work, slog.LevelError, "message without metadata", slog.String("subject", msg.Subject()), slog.Any("err", err))
@@ -310,8 +309,8 @@ func (c *consumer) offer(work context.Context, msg jetstream.Msg) {
 	h := &held{
 		Delivery: Delivery{
 			Subject: msg.Subject(), Stream: meta.Stream, Sequence: meta.Sequence.Stream,
-			Attempt:   int(min(meta.NumDelivered, maxDeliveries+1)), //nolint:gosec // it is small.
-			Recovered: meta.Timestamp.Before(c.made), StoredAt: meta.Timestamp,
+			Attempt:   int(min(meta.NumDelivered, maxDeliveries+1)),
+			Recovered: meta.Timestamp.Before(made), StoredAt: meta.Timestamp,
 			Header: header, Body: msg.Data(), Replay: replay,
 		},
 		msg: msg, name: laneOf(msg.Subject()),
@@ -345,6 +344,5 @@ func (c *consumer) make(ctx context.Context) (jetstream.Consumer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the consumer %s: %w", c.config.Durable, err)
 	}
-	c.made = at.CachedInfo().Created
 	return at, nil
 }

@@ -109,7 +109,7 @@ func (b *Bus) Replay(ctx context.Context, sequence uint64) (Receipt, error) {
 	header, body := again(dead)
 	place := strconv.FormatUint(sequence, 10)
 	header[headerReplay] = []string{place}
-	header[nats.MsgIdHdr] = []string{event.DerivedID("replay", place, first(nats.Header(raw.Header), nats.MsgIdHdr))}
+	header[nats.MsgIdHdr] = []string{event.DerivedID("replay", place, first(raw.Header, nats.MsgIdHdr))}
 	return b.send(&nats.Msg{Subject: subject, Header: header, Data: body}, nil).Wait(ctx)
 }
 

@@ -52,7 +52,7 @@ type Delivery struct {
 
 // Envelope decodes the message.
 func (d *Delivery) Envelope() (event.Envelope, error) {
-	return event.Decode(d.Header, d.Body) //nolint:wrapcheck // It says what it was doing.
+	return event.Decode(d.Header, d.Body)
 }
 
 // After makes the message wait: it is settled only when the future succeeded.

@@ -56,15 +56,15 @@ func (d *denials) mark() uint64 {
 
 // find returns the denial that matches, if any, and a channel that is closed at
 // the next one.
-func (d *denials) find(match func(denial) bool) (error, <-chan struct{}) {
+func (d *denials) find(match func(denial) bool) (<-chan struct{}, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, one := range d.kept {
 		if match(one) {
-			return deniedErr(one.verb, one.subject), d.more
+			return d.more, deniedErr(one.verb, one.subject)
 		}
 	}
-	return nil, d.more
+	return d.more, nil
 }
 
 // guard runs ask with a context that ends at once when the server denies what
@@ -100,7 +100,7 @@ func (b *Bus) watch(ctx context.Context, prefix string, ask func(ctx context.Con
 	defer stop(nil)
 	watcher.Go(func() {
 		for {
-			denied, more := b.denials.find(func(d denial) bool {
+			more, denied := b.denials.find(func(d denial) bool {
 				return d.number > mark && d.verb == verbPublish && strings.HasPrefix(d.subject, prefix)
 			})
 			if denied != nil {

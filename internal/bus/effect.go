@@ -90,7 +90,7 @@ func (b *Bus) stream(ctx context.Context, name string) (jetstream.Stream, error)
 	}
 	at, err := b.js.Stream(ctx, name)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // The caller's guard classifies it.
+		return nil, err
 	}
 	b.mu.Lock()
 	b.streams[name] = at

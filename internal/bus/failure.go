@@ -20,7 +20,6 @@ const (
 	codeNotLeader        = 10008 // JetStream is between two leaders
 	codeInsufficient     = 10023 // JetStream has no resources now
 	codeStreamOffline    = 10118 // the stream is not served now
-	codeConsumerReplicas = 10134 // the consumer's copies do not fit the stream's
 )
 
 // classify gives an error of NATS its class, where it is born. It keeps an
@@ -56,7 +55,7 @@ func classify(err error) error {
 }
 
 func classifyAPI(api *jetstream.APIError) error {
-	switch api.ErrorCode {
+	switch api.ErrorCode { //nolint:exhaustive // The other codes are told apart by their class, below.
 	case codeStoreFull, codeNoSpace:
 		return fault.New(fault.QueueFull, "the queue is full").Because(api)
 	case jetstream.JSErrCodeStreamMessageExceedsMaximum:

@@ -47,14 +47,14 @@ func (c *consumer) unused(ctx context.Context, stream jetstream.Stream, name str
 func (c *consumer) inherit(ctx context.Context) error {
 	stream, err := c.bus.js.Stream(ctx, c.stream)
 	if err != nil {
-		return err //nolint:wrapcheck // The caller says what it was doing.
+		return err
 	}
 	before, err := stream.Consumer(ctx, c.config.Durable)
 	if gone(err) {
 		return nil
 	}
 	if err != nil || before.CachedInfo().NumAckPending == 0 {
-		return err //nolint:wrapcheck // The caller says what it was doing.
+		return err
 	}
 	unused, err := c.unused(ctx, stream, c.config.Durable)
 	if err != nil || !unused {

@@ -151,7 +151,7 @@ func (f *Future) answer(ctx context.Context) (Receipt, error) {
 	default:
 	}
 	for {
-		denied, more := f.bus.denials.find(f.concerns)
+		more, denied := f.bus.denials.find(f.concerns)
 		if denied != nil {
 			return Receipt{}, denied
 		}

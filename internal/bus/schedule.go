@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/nats-io/nats.go"
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
 )

@@ -55,7 +55,7 @@ func (b *Bus) Tail(ctx context.Context, o TailOptions) iter.Seq2[*Delivery, erro
 		go func() { err = group.Wait(); close(out) }()
 		defer func() {
 			cancel()
-			for range out { //nolint:revive // What is on its way has no reader any more.
+			for range out { // What is on its way has no reader any more.
 			}
 		}()
 		for d := range out {
@@ -184,8 +184,10 @@ func (b *Bus) overhear(ctx context.Context, subjects []string, o TailOptions, ou
 	for {
 		select {
 		case msg := <-heard:
-			d := &Delivery{Subject: msg.Subject, Stream: StreamCommands, Attempt: 1, StoredAt: time.Now(),
-				Header: msg.Header, Body: msg.Data, ReplyTo: first(msg.Header, headerReply)}
+			d := &Delivery{
+				Subject: msg.Subject, Stream: StreamCommands, Attempt: 1, StoredAt: time.Now(),
+				Header: msg.Header, Body: msg.Data, ReplyTo: first(msg.Header, headerReply),
+			}
 			select {
 			case out <- d:
 			case <-ctx.Done():

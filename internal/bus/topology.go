@@ -2,13 +2,13 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"golang.org/x/sync/errgroup"
 )
 
 // The streams. Subjects are made in package event.
@@ -57,11 +57,11 @@ const six = "*.*.*.*.*.*"
 // queueTransform maps the subject of a command, which begins with the word, to
 // its form in the queue: the partition of site and session in front.
 func queueTransform(word string) jetstream.SubjectTransformConfig {
-	to := fmt.Sprintf("cq.{{partition(%d,5,6)}}", partitions)
-	for n := range strings.Count(six, "*") {
-		to += fmt.Sprintf(".{{wildcard(%d)}}", n+1)
+	return jetstream.SubjectTransformConfig{
+		Source: word + "." + six,
+		Destination: fmt.Sprintf("cq.{{partition(%d,5,6)}}.", partitions) +
+			"{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.{{wildcard(4)}}.{{wildcard(5)}}.{{wildcard(6)}}",
 	}
-	return jetstream.SubjectTransformConfig{Source: word + "." + six, Destination: to}
 }
 
 // flowStream is made before the others, because the commands' stream reads it.
@@ -188,9 +188,12 @@ func (b *Bus) EnsureTopology(ctx context.Context) error {
 	if err := b.ensureStream(ctx, all[0]); err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	for _, want := range all[1:] {
-		group.Go(func() error { return b.ensureStream(ctx, want) })
+	// All of them, also when one is refused: so one run tells all that is wrong.
+	var group sync.WaitGroup
+	errs := make([]error, len(all))
+	for i, want := range all[1:] {
+		group.Go(func() { errs[i] = b.ensureStream(ctx, want) })
 	}
-	return group.Wait() //nolint:wrapcheck // It says what it was doing.
+	group.Wait()
+	return errors.Join(errs...)
 }

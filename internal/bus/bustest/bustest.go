@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,12 +83,10 @@ func Next[T any](t testing.TB, b *bus.Bus, of event.Envelope, types ...string) T
 		if !causedBy(e, of) {
 			return false
 		}
-		for _, typ := range types {
-			if e.Type == typ {
-				return true
-			}
+		if len(types) == 0 {
+			return strings.HasPrefix(e.Type, "chat.parley.result.")
 		}
-		return len(types) == 0 && strings.HasPrefix(e.Type, "chat.parley.result.")
+		return slices.Contains(types, e.Type)
 	})
 }
 

@@ -94,15 +94,7 @@ func (s *Server) Start() {
 // Messages returns how many messages the stream holds.
 func (s *Server) Messages(stream string) uint64 {
 	s.t.Helper()
-	var state uint64
-	s.manage(func(ctx context.Context, js jetstream.JetStream) error {
-		at, err := js.Stream(ctx, stream)
-		if err == nil {
-			state = at.CachedInfo().State.Msgs
-		}
-		return err
-	})
-	return state
+	return s.Stream(stream).State.Msgs
 }
 
 // Waiting returns how many pulls wait at the consumers of the stream.
@@ -167,4 +159,50 @@ func (s *Server) manage(do func(context.Context, jetstream.JetStream) error) {
 	if err != nil {
 		s.t.Fatalf("asking the NATS server: %v", err)
 	}
+}
+
+// Stream returns what the server tells of the stream.
+func (s *Server) Stream(name string) *jetstream.StreamInfo {
+	s.t.Helper()
+	var info *jetstream.StreamInfo
+	s.manage(func(ctx context.Context, js jetstream.JetStream) error {
+		at, err := js.Stream(ctx, name)
+		if err == nil {
+			info = at.CachedInfo()
+		}
+		return err
+	})
+	return info
+}
+
+// Make makes a stream beside the bus, as another version or a person might.
+func (s *Server) Make(config jetstream.StreamConfig) {
+	s.t.Helper()
+	s.manage(func(ctx context.Context, js jetstream.JetStream) error {
+		sealed := config.Sealed
+		config.Sealed = false // Only an existing stream can be sealed.
+		_, err := js.CreateStream(ctx, config)
+		if err == nil && sealed {
+			config.Sealed = true
+			_, err = js.UpdateStream(ctx, config)
+		}
+		return err
+	})
+}
+
+// Update changes a stream beside the bus.
+func (s *Server) Update(name string, change func(*jetstream.StreamConfig)) {
+	s.t.Helper()
+	config := s.Stream(name).Config
+	change(&config)
+	s.manage(func(ctx context.Context, js jetstream.JetStream) error {
+		_, err := js.UpdateStream(ctx, config)
+		return err
+	})
+}
+
+// Delete deletes a stream beside the bus.
+func (s *Server) Delete(name string) {
+	s.t.Helper()
+	s.manage(func(ctx context.Context, js jetstream.JetStream) error { return js.DeleteStream(ctx, name) })
 }
