@@ -1,0 +1,86 @@
+package app
+
+import (
+	"io/fs"
+	"time"
+)
+
+// Config is parley.yaml. The doc tags are the text of docs/config.md, and env
+// is derived: bus.url is overridden by PARLEY_BUS_URL.
+type Config struct {
+	Bus       BusConfig             `yaml:"bus"       doc:"the event bus, NATS"`
+	Browser   BrowserConfig         `yaml:"browser"   doc:"the headless browsers"`
+	Worker    WorkerConfig          `yaml:"worker"    doc:"the worker"`
+	Workflows WorkflowsConfig       `yaml:"workflows" doc:"the rules that turn triggers into commands"`
+	Telemetry TelemetryConfig       `yaml:"telemetry" doc:"logs, metrics and health"`
+	Sites     map[string]SiteConfig `yaml:"sites"     doc:"the websites, by name; the name is lower-case letters, digits and -"`
+
+	// File is the file that the configuration came from, or "" for the built-in
+	// one. Warnings are things that are odd and not wrong.
+	File     string   `yaml:"-"`
+	Warnings []string `yaml:"-"`
+	dir      string   // what relative paths are relative to
+	rules    fs.FS    // the built-in rules, in place of workflows
+}
+
+// BusConfig says where NATS is and how it stores.
+type BusConfig struct {
+	URL         string `yaml:"url"         doc:"the NATS server or cluster, such as nats://127.0.0.1:4222; empty means a server inside the worker"`
+	Credentials Secret `yaml:"credentials" doc:"the NATS credentials file, as file:/path, or env:NAME of a variable with its path"`
+	CA          string `yaml:"ca"          doc:"a file with the certificates that an outside server's is checked against; empty means the system's"`
+	Dir         string `yaml:"dir"         doc:"where the embedded server stores its streams" default:".parley/nats"`
+	Listen      string `yaml:"listen"      doc:"host:port where the embedded server can be reached; it asks for no password, so keep it on loopback" default:"127.0.0.1:4222"`
+	Durability  string `yaml:"durability"  doc:"interval syncs to disk every second; always syncs before each confirmation, and is up to 15 times slower on one server" default:"interval" oneof:"interval,always"`
+	Replicas    int    `yaml:"replicas"    doc:"copies of each stream; 3 in a cluster" default:"1" min:"1" max:"5"`
+}
+
+// BrowserConfig says how many browsers and tabs there are.
+type BrowserConfig struct {
+	Binary      string        `yaml:"binary"       doc:"the path of Chromium; empty means that it is looked for, headless shell first"`
+	Dir         string        `yaml:"dir"          doc:"where the browsers keep their throw-away profiles; empty means the system's temporary directory"`
+	Processes   int           `yaml:"processes"    doc:"browser processes of each kind" default:"1" min:"1" max:"64"`
+	Tabs        int           `yaml:"tabs"         doc:"sessions whose page is held open, in all processes together" default:"100" min:"1" max:"10000"`
+	Spare       int           `yaml:"spare"        doc:"tabs that each browser keeps ready, so that a new session starts at once" default:"2" min:"0" max:"100"`
+	Idle        time.Duration `yaml:"idle"         doc:"a session that is not used for so long closes its page" default:"10m" min:"1s" max:"24h"`
+	LoadTimeout time.Duration `yaml:"load_timeout" doc:"how long a page may take to load" default:"30s" min:"1s" max:"2m"`
+}
+
+// WorkerConfig says what a worker does.
+type WorkerConfig struct {
+	Name    string        `yaml:"name"    doc:"the worker's name in results and logs; empty means the host's name"`
+	Actions []string      `yaml:"actions" doc:"the actions that this worker takes, such as botstar.widget.*; empty means all"`
+	Lanes   int           `yaml:"lanes"   doc:"sessions that are worked on at the same time" default:"16" min:"1" max:"1000"`
+	Grace   time.Duration `yaml:"grace"   doc:"how long running actions may go on after the worker was told to stop" default:"20s" min:"0s" max:"10m"`
+}
+
+// WorkflowsConfig says where the rules are.
+type WorkflowsConfig struct {
+	Dir   string   `yaml:"dir"   doc:"a directory whose *.yaml and *.yml files are rules; relative to parley.yaml"`
+	Files []string `yaml:"files" doc:"further rule files, or patterns of them; relative to parley.yaml"`
+}
+
+// TelemetryConfig says how the process tells what it does.
+type TelemetryConfig struct {
+	Listen string `yaml:"listen" doc:"host:port of /metrics and /healthz; empty means none"`
+	Level  string `yaml:"level"  doc:"how much is logged" default:"info" oneof:"debug,info,warn,error"`
+	Format string `yaml:"format" doc:"auto is colour on a terminal and JSON elsewhere" default:"auto" oneof:"auto,text,json"`
+}
+
+// SiteConfig is a customer's website in one environment.
+type SiteConfig struct {
+	Provider  string         `yaml:"provider"  doc:"the chat vendor" default:"botstar"`
+	AppID     string         `yaml:"app_id"    doc:"the vendor's public id of the bot on this site; required"`
+	BotID     string         `yaml:"bot_id"    doc:"the vendor's id of the bot, for botstar.app.list_ids"`
+	BotName   string         `yaml:"bot_name"  doc:"the bot's name, for botstar.app.list_ids"`
+	Domains   []string       `yaml:"domains"   doc:"host names, each with a path where the site is only a part of the host: shop.example.com/de; the longest match wins; required"`
+	URL       string         `yaml:"url"       doc:"the page that a headless session shows; https:// and the first domain when empty"`
+	Mode      string         `yaml:"mode"      doc:"the widget's mode on this site" default:"livechat"`
+	Page      string         `yaml:"page"      doc:"light serves a minimal page at the site's address, three times cheaper; full loads the real one" default:"light" oneof:"light,full"`
+	Webviews  []string       `yaml:"webviews"  doc:"origins whose pages may be opened as webviews, such as https://shop.example.com"`
+	Variables map[string]any `yaml:"variables" doc:"bot variables given to every boot; texts and numbers"`
+	Block     string         `yaml:"block"     doc:"the bot's block that every conversation begins with"`
+}
+
+// Secret names a place where a secret lies: "env:NAME" or "file:/path". The
+// secret itself never stands in the configuration.
+type Secret string

@@ -1,0 +1,56 @@
+package app
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/parley-chat/parley/internal/fault"
+)
+
+// check says what is wrong with the reference, or "".
+func (s Secret) check() string {
+	kind, rest, _ := strings.Cut(string(s), ":")
+	switch {
+	case s == "", kind == "env" && rest != "", kind == "file" && strings.HasPrefix(rest, "/"):
+		return ""
+	}
+	return "a secret never stands in the configuration"
+}
+
+// Path returns the path of the file that the reference names: of file:/path the
+// path, of env:NAME the variable's value. An empty reference has no path.
+func (s Secret) Path(env Env) (string, error) {
+	kind, rest, _ := strings.Cut(string(s), ":")
+	if s == "" {
+		return "", nil
+	}
+	file := rest
+	if kind == "env" {
+		if file = env[rest]; file == "" {
+			return "", fault.New(fault.BadConfig, "the environment variable %s is not set", rest).
+				WithFix("set %s, or change the reference %s", rest, s)
+		}
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return "", fault.New(fault.BadConfig, "the secret %s cannot be read", s).Because(err).WithFix("check the path and its permissions")
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return file, fault.New(fault.BadConfig, "the file of %s can be read by others", s).WithFix("run chmod 600 %s", file)
+	}
+	return file, nil
+}
+
+// String returns the reference. It holds no secret.
+func (s Secret) String() string { return string(s) }
+
+// redact returns a URL's text without its password.
+func redact(url string) string {
+	at := strings.LastIndex(url, "@")
+	scheme := strings.Index(url, "://")
+	if at < 0 || scheme < 0 || at < scheme {
+		return url
+	}
+	return fmt.Sprintf("%s://***%s", url[:scheme], url[at:])
+}

@@ -1,0 +1,300 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/parley-chat/parley/internal/actions"
+	"github.com/parley-chat/parley/internal/browser"
+	"github.com/parley-chat/parley/internal/bus"
+	"github.com/parley-chat/parley/internal/event"
+	"github.com/parley-chat/parley/internal/fault"
+	"github.com/parley-chat/parley/internal/session"
+	"github.com/parley-chat/parley/internal/telemetry"
+	"github.com/parley-chat/parley/internal/worker"
+	"github.com/parley-chat/parley/internal/workflow"
+)
+
+const (
+	// startTimeout bounds the start of the bus and of the first browser.
+	startTimeout = 60 * time.Second
+	// closeTimeout bounds each part's close, after the worker's grace.
+	closeTimeout = 15 * time.Second
+)
+
+// System is the parts of one worker process, joined and started. Close it once.
+type System struct {
+	cfg      *Config
+	log      *slog.Logger
+	bus      *bus.Bus
+	pool     *browser.Pool
+	tabs     *tabs
+	sessions *session.Manager
+	worker   *worker.Worker
+	engine   *workflow.Engine // nil without rules
+	rules    *workflow.Set
+	metrics  *telemetry.Metrics
+	listener net.Listener // nil without an address
+	withdraw func()
+}
+
+// Parts are what a system is built with beside its configuration.
+type Parts struct {
+	Catalog *actions.Catalog
+	Schemas *event.Schemas
+	Env     Env
+	// Rules are the workflow rules. Nil means none.
+	Rules *workflow.Set
+	// Started, if set, is told of each part that is up.
+	Started func(part, detail string)
+	// Resolve and TrustSPKI lead the browsers to stand-ins: see browser.Options.
+	// They are for `worker dev` and tests only.
+	Resolve   map[string]string
+	TrustSPKI []string
+}
+
+// Start starts everything that the system runs on, in this order: bus, streams,
+// browsers, sessions. It takes no work yet: see Run. ctx bounds the start only.
+func Start(ctx context.Context, log *slog.Logger, cfg *Config, parts Parts) (_ *System, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fault.New(fault.DeadlineExceeded, "the start took longer than %s", startTimeout))
+	defer cancel()
+	s := &System{cfg: cfg, log: log, metrics: telemetry.NewMetrics(), rules: parts.Rules, withdraw: func() {}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close(ctx))
+		}
+	}()
+	if cfg.Worker.Name == "" {
+		cfg.Worker.Name = hostName()
+	}
+	if parts.Started == nil {
+		parts.Started = func(string, string) {}
+	}
+	limitMemory(cfg, parts.Env)
+	if err := s.openBus(ctx, parts.Env); err != nil {
+		return nil, err
+	}
+	parts.Started("NATS with JetStream", orNone(redact(s.bus.URL())))
+	if err := s.startBrowsers(ctx, parts); err != nil {
+		return nil, err
+	}
+	parts.Started("Chromium", "")
+	if err := s.join(ctx, parts); err != nil {
+		return nil, err
+	}
+	if cfg.Telemetry.Listen != "" {
+		var config net.ListenConfig
+		if s.listener, err = config.Listen(ctx, "tcp", cfg.Telemetry.Listen); err != nil {
+			return nil, fault.New(fault.BadConfig, "listening on telemetry.listen").Because(err).WithFix("choose a free address, or leave it out")
+		}
+	}
+	return s, nil
+}
+
+// openBus opens the bus, makes its streams, and tells where it listens.
+func (s *System) openBus(ctx context.Context, env Env) error {
+	options, err := s.cfg.busOptions(env, s.cfg.Worker.Name)
+	if err != nil {
+		return err
+	}
+	if s.bus, err = bus.Open(ctx, s.log, options); err != nil {
+		return fmt.Errorf("opening the bus: %w", err)
+	}
+	if err := s.bus.EnsureTopology(ctx); err != nil {
+		return fmt.Errorf("making the streams: %w", err)
+	}
+	if s.cfg.Bus.URL == "" {
+		if s.withdraw, err = announce(s.cfg, s.bus.URL()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// busOptions returns the options of the bus that the configuration names.
+func (c *Config) busOptions(env Env, name string) (bus.Options, error) {
+	credentials, err := c.Bus.Credentials.Path(env)
+	if err != nil {
+		return bus.Options{}, err
+	}
+	o := bus.Options{
+		URL: c.Bus.URL, Name: name, Durability: c.Bus.Durability, Replicas: c.Bus.Replicas,
+		Credentials: credentials, CA: c.Path(c.Bus.CA),
+	}
+	if o.URL == "" {
+		o.Dir, o.Listen = c.Path(c.Bus.Dir), c.Bus.Listen
+	}
+	return o, nil
+}
+
+// browserOptions returns the options of the browsers.
+func (c *Config) browserOptions(parts Parts) browser.Options {
+	spare := c.Browser.Spare
+	if spare == 0 {
+		spare = -1 // The pool's own word for none.
+	}
+	return browser.Options{
+		Binary: c.Browser.Binary, Dir: c.Path(c.Browser.Dir), Processes: c.Browser.Processes,
+		// A webview is a tab of its own beside the session's.
+		Tabs: 2 * c.Browser.Tabs, Spare: spare, LoadTimeout: c.Browser.LoadTimeout,
+		Resolve: parts.Resolve, TrustSPKI: parts.TrustSPKI,
+	}
+}
+
+func (s *System) startBrowsers(ctx context.Context, parts Parts) error {
+	var err error
+	if s.pool, err = browser.New(s.log, s.cfg.browserOptions(parts)); err != nil {
+		return fmt.Errorf("preparing the browsers: %w", err)
+	}
+	if err := s.pool.Start(ctx); err != nil {
+		return fmt.Errorf("starting the browsers: %w", err)
+	}
+	return nil
+}
+
+// join makes the sessions, the worker and the workflow engine.
+func (s *System) join(ctx context.Context, parts Parts) error {
+	profiles, err := s.bus.KV(ctx, bus.BucketProfiles)
+	if err != nil {
+		return fmt.Errorf("opening the profiles: %w", err)
+	}
+	s.tabs = newTabs(session.Chromium(s.pool))
+	s.sessions = session.New(s.log, session.Options{
+		Pool: s.tabs, Catalog: parts.Catalog, Profiles: profiles, Publish: s.publish,
+		Held: s.cfg.Browser.Tabs, Idle: s.cfg.Browser.Idle,
+	})
+	s.worker = worker.New(s.log, worker.Options{
+		Bus: s.bus, Catalog: parts.Catalog, Schemas: parts.Schemas, Sessions: s.sessions,
+		Site: s.cfg.Site, Sites: s.cfg.AllSites, Name: s.cfg.Worker.Name, Actions: s.cfg.Worker.Actions,
+		Lanes: s.cfg.Worker.Lanes, Grace: s.cfg.Worker.Grace,
+		Done: func(_ context.Context, r event.Result) {
+			s.metrics.Command(r.Action, string(r.Status), time.Duration(r.DurationUS)*time.Microsecond)
+		},
+	})
+	if parts.Rules != nil && parts.Rules.Len() > 0 {
+		s.engine = workflow.New(s.log, s.bus, workflow.Options{
+			Rules: parts.Rules, Sites: s.cfg.Site, Schemas: parts.Schemas, Grace: s.cfg.Worker.Grace, Counted: s.metrics.Trigger,
+		})
+	}
+	return nil
+}
+
+// publish stores a fact of a session.
+func (s *System) publish(ctx context.Context, subject string, e event.Envelope) error {
+	if _, err := s.bus.Publish(ctx, subject, e); err != nil {
+		return fmt.Errorf("publishing a fact: %w", err)
+	}
+	s.metrics.Fact(e.Type)
+	return nil
+}
+
+// Run takes work until ctx ends, or until a part fails. Then it stops in this
+// order: workflows, worker, and returns when what they ran has ended. Close
+// does the rest.
+func (s *System) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var parts []*part
+	if s.listener != nil {
+		parts = append(parts, launch(ctx, cancel, func(ctx context.Context) error {
+			return telemetry.Serve(ctx, s.log, s.listener, s.metrics, s.bus.Healthy)
+		}))
+	}
+	parts = append(parts, launch(ctx, cancel, s.worker.Run))
+	if s.engine != nil {
+		parts = append(parts, launch(ctx, cancel, s.engine.Run))
+	}
+	<-ctx.Done()
+	var errs []error
+	for i := len(parts) - 1; i >= 0; i-- { // the last one started stops first
+		errs = append(errs, parts[i].stop())
+	}
+	return errors.Join(errs...)
+}
+
+// part is a part of the system that runs.
+type part struct {
+	cancel context.CancelFunc
+	ended  chan error
+}
+
+// launch runs the function until stop. Its context does not end with ctx, so
+// that the parts end one after another; when the function ends with an error by
+// itself, it ends everything.
+func launch(ctx context.Context, failed context.CancelCauseFunc, f func(context.Context) error) *part {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	p := &part{cancel, make(chan error, 1)}
+	go func() {
+		err := f(ctx)
+		if err != nil {
+			failed(err)
+		}
+		p.ended <- err
+	}()
+	return p
+}
+
+// stop ends the part and waits until it has ended.
+func (p *part) stop() error {
+	p.cancel()
+	return <-p.ended
+}
+
+// Close closes what Start opened: sessions, browsers, bus. Each has a time
+// limit of its own; ctx may have ended already.
+func (s *System) Close(ctx context.Context) error {
+	bounded := func(closing func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		return closing(ctx)
+	}
+	var errs []error
+	if s.sessions != nil {
+		errs = append(errs, bounded(s.sessions.Close))
+	}
+	if s.pool != nil {
+		errs = append(errs, bounded(s.pool.Close))
+	}
+	s.withdraw()
+	if s.listener != nil {
+		_ = s.listener.Close() // Serve has closed it already, unless Run was never called.
+	}
+	if s.bus != nil {
+		errs = append(errs, bounded(s.bus.Close))
+	}
+	return errors.Join(errs...)
+}
+
+// LoadRules compiles the rule files that the configuration names.
+func LoadRules(cfg *Config, catalog *actions.Catalog, schemas *event.Schemas) (*workflow.Set, error) {
+	compiler, err := workflow.NewCompiler(catalog, schemas, cfg.SiteNames())
+	if err != nil {
+		return nil, fmt.Errorf("preparing the rules: %w", err)
+	}
+	if cfg.rules != nil {
+		return compiler.Load(cfg.rules, "*.yaml")
+	}
+	var patterns []string
+	if dir := cfg.Workflows.Dir; dir != "" {
+		if info, err := os.Stat(cfg.Path(dir)); err != nil || !info.IsDir() {
+			return nil, fault.New(fault.BadConfig, "workflows.dir: there is no directory %s", cfg.Path(dir)).
+				WithFix("make it, or correct or leave out workflows.dir")
+		}
+		patterns = append(patterns, dir+"/*.yaml", dir+"/*.yml")
+	}
+	patterns = append(patterns, cfg.Workflows.Files...)
+	return compiler.Load(ruleFiles{cfg}, patterns...)
+}
+
+// ruleFiles opens rule files by the paths of the configuration, which may be
+// absolute or lead out of its directory.
+type ruleFiles struct{ cfg *Config }
+
+// Open opens the file.
+func (f ruleFiles) Open(name string) (fs.File, error) { return os.Open(f.cfg.Path(name)) }
