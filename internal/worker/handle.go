@@ -123,7 +123,7 @@ func (w *Worker) run(ctx context.Context, j *job) error {
 			return err
 		}
 	}
-	if err := w.conclude(ctx, j, o, err); err != nil {
+	if err := w.conclude(ctx, j, o, j.honest(err)); err != nil {
 		return err
 	}
 	if lease != nil {
@@ -139,10 +139,19 @@ func (w *Worker) retries(j *job, err error) bool {
 		return false
 	}
 	reason := fault.From(err).Reason
-	if j.writes() && !j.spec.Idempotent && j.progress.ran {
-		return harmless(reason)
+	return transient(reason) && (harmless(reason) || !j.risky())
+}
+
+// risky reports whether an action that must not happen twice has been begun.
+func (j *job) risky() bool { return j.writes() && !j.spec.Idempotent && j.progress.ran }
+
+// honest says so when a page was lost under an action that must not happen
+// twice: nobody knows whether it took effect.
+func (j *job) honest(err error) error {
+	if reason := fault.From(err); reason == nil || !j.risky() || harmless(reason.Reason) || !transient(reason.Reason) {
+		return err
 	}
-	return transient(reason)
+	return fault.New(fault.EffectUnknown, "%s was begun, and its page was lost", j.spec.Name).Because(err)
 }
 
 // harmless reports whether a failure of that kind means that no page has done

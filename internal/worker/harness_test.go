@@ -63,6 +63,8 @@ type plan struct {
 	bus     *bus.Bus
 	pool    *browser.Pool
 	sites   []actions.Site
+	catalog *actions.Catalog
+	schemas *event.Schemas
 	session session.Options
 	worker  worker.Options
 	log     *slog.Logger
@@ -101,10 +103,12 @@ func setup(t *testing.T, p plan) *rig {
 		p.pool = idle
 	}
 	var err error
-	r.catalog, err = actions.NewCatalog(botstar.Provider())
-	must(t, err)
-	r.schemas, err = event.NewSchemas(schemas.FS)
-	must(t, err)
+	if r.catalog, r.schemas = p.catalog, p.schemas; r.catalog == nil {
+		r.catalog, err = actions.NewCatalog(botstar.Provider())
+		must(t, err)
+		r.schemas, err = event.NewSchemas(schemas.FS)
+		must(t, err)
+	}
 	profiles, err := r.bus.KV(t.Context(), bus.BucketProfiles)
 	must(t, err)
 	p.session.Pool, p.session.Catalog, p.session.Profiles = session.Chromium(p.pool), r.catalog, profiles
@@ -276,21 +280,40 @@ func (r *rig) healthy(o order) {
 // dead returns the dead letters, waiting for at least the number.
 func (r *rig) dead(atLeast int) []bus.Dead {
 	r.t.Helper()
+	r.await("dead.>", atLeast)
 	var all []bus.Dead
-	bustest.Until(r.t, "enough dead letters", func() bool {
-		all = nil
-		for letter, err := range r.bus.DeadLetters(r.t.Context(), "") {
-			must(r.t, err)
-			all = append(all, letter)
-		}
-		return len(all) >= atLeast
-	})
+	for letter, err := range r.bus.DeadLetters(r.t.Context(), "") {
+		must(r.t, err)
+		all = append(all, letter)
+	}
 	return all
 }
 
-// history returns the results and facts of the subject filter that are stored.
-func (r *rig) history(filter string) []event.Envelope {
+// await waits until the number of messages is stored whose subjects fit.
+func (r *rig) await(filter string, atLeast int) {
 	r.t.Helper()
+	if atLeast == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	defer cancel()
+	seen := 0
+	for _, err := range r.bus.Tail(ctx, bus.TailOptions{Subjects: []string{filter}, All: true}) {
+		if err != nil {
+			r.t.Fatalf("waiting for %d messages on %s, after %d: %v", atLeast, filter, seen, err)
+		}
+		if seen++; seen == atLeast {
+			return
+		}
+	}
+	r.t.Fatalf("%d messages came on %s, want %d", seen, filter, atLeast)
+}
+
+// history returns the results and facts of the subject filter that are stored,
+// waiting for at least the number.
+func (r *rig) history(filter string, atLeast int) []event.Envelope {
+	r.t.Helper()
+	r.await(filter, atLeast)
 	var all []event.Envelope
 	for d, err := range r.bus.Tail(r.t.Context(), bus.TailOptions{Subjects: []string{filter}, All: true, ToEnd: true}) {
 		must(r.t, err)

@@ -101,7 +101,7 @@ func TestRepeatedCommand(t *testing.T) {
 		t.Errorf("the command ran %d times", len(reports))
 	}
 	w.count("repeated", botstar.Opened, 1)
-	if results := w.history(event.ResultSubject("botstar.widget.open", "shop", event.SessionKey("shop", visitor))); len(results) != 1 {
+	if results := w.history(event.ResultSubject("botstar.widget.open", "shop", event.SessionKey("shop", visitor)), 1); len(results) != 1 {
 		t.Errorf("%d results are stored, want one", len(results))
 	}
 	w.healthy(order{visitor: visitor})

@@ -24,6 +24,7 @@ type world struct {
 	*rig
 	vendor *botstar.Standin
 	pool   *browser.Pool
+	dir    string // of the browser's scratch files
 }
 
 // page returns the shop's site with another page, loaded as the customer's own.
@@ -47,10 +48,10 @@ func newWorld(t *testing.T, p plan, further ...actions.Site) *world {
 			t.Error(err)
 		}
 	})
-	dir := t.TempDir()
-	must(t, os.Chmod(filepath.Dir(dir), 0o711)) //nolint:gosec // The browser's user passes it.
+	w.dir = t.TempDir()
+	must(t, os.Chmod(filepath.Dir(w.dir), 0o711)) //nolint:gosec // The browser's user passes it.
 	w.pool, err = browser.New(bustest.Log(t), browser.Options{
-		Dir: dir, Resolve: server.Resolve(), TrustSPKI: []string{server.SPKI()},
+		Dir: w.dir, Resolve: server.Resolve(), TrustSPKI: []string{server.SPKI()},
 	})
 	must(t, err)
 	t.Cleanup(func() {
@@ -101,18 +102,14 @@ func facts[T any](w *world, o order, name string, want int) []T {
 	o = o.filled()
 	filter := event.FactSubject("botstar", name, o.site, event.SessionKey(o.site, o.visitor))
 	var all []T
-	bustest.Until(w.t, name+" facts", func() bool {
-		all = nil
-		for _, e := range w.history(filter) {
-			if err := w.schemas.Validate(e.Type, e.Data); err != nil {
-				w.t.Fatalf("a fact does not fit its schema: %v\n%s", err, e.Data)
-			}
-			var fact T
-			must(w.t, json.Unmarshal(e.Data, &fact))
-			all = append(all, fact)
+	for _, e := range w.history(filter, want) {
+		if err := w.schemas.Validate(e.Type, e.Data); err != nil {
+			w.t.Errorf("a fact does not fit its schema: %v\n%s", err, e.Data)
 		}
-		return len(all) >= want
-	})
+		var fact T
+		must(w.t, json.Unmarshal(e.Data, &fact))
+		all = append(all, fact)
+	}
 	if len(all) != want {
 		w.t.Errorf("%d facts %s, want %d: %+v", len(all), name, want, all)
 	}
