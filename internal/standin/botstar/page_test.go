@@ -215,3 +215,20 @@ func TestUpdatesForms(t *testing.T) {
 		t.Errorf("%d updates were applied, want 20", got)
 	}
 }
+
+func TestProductPageLoadsItsParts(t *testing.T) {
+	t.Parallel()
+	w := setup(t, botstar.Options{}, nil)
+	tab := w.open(shop.Origin + "/product")
+	w.onPage("/product")
+	if got := eval[string](tab, `document.fonts.load('20px "Desk Icons"', '\ue000').then(fonts => fonts.map(f => f.status).join())`); got != "loaded" {
+		t.Errorf("the icon font is %q", got)
+	}
+	if got := eval[string](tab, `Array.from(document.querySelectorAll('main img'), i => i.naturalWidth + 'x' + i.naturalHeight).join()`); got != "640x420,640x420,640x420" {
+		t.Errorf("the photos are %s", got)
+	}
+	if got := eval[string](tab, `typeof counter`); got != "object" || w.shop.Visits(shop.AnalyticsHost, "/analytics.js") != 1 {
+		t.Errorf("the analytics are %q", got)
+	}
+	tab.picture("product")
+}
