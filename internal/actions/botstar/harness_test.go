@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/parley-chat/parley/internal/actions"
 	"github.com/parley-chat/parley/internal/actions/actionstest"
 	"github.com/parley-chat/parley/internal/actions/botstar"
@@ -48,6 +50,10 @@ func (c *clock) forward(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ahead += d
+}
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
 }
 
 func setup(t testing.TB, o vendor.Options) *world {
