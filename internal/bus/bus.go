@@ -197,8 +197,7 @@ func (b *Bus) deadline(ctx context.Context) (context.Context, context.CancelFunc
 	if _, ok := ctx.Deadline(); ok {
 		return ctx, func() {}
 	}
-	return context.WithTimeoutCause(ctx, b.opts.Timeout,
-		fault.New(fault.BusUnavailable, "%s did not answer within %s", b.where(), b.opts.Timeout))
+	return context.WithTimeout(ctx, b.opts.Timeout)
 }
 
 // checked returns the options with their defaults, or what is wrong with them.

@@ -13,13 +13,13 @@ import (
 // The error codes of JetStream that decide something and that nats.go does not
 // name.
 const (
-	codeConsumerOverlap  = 10100 // filters of a work queue's consumers overlap
-	codeConsumerUnbound  = 10099 // a work queue's consumer without a filter
-	codeStoreFull        = 10077 // a limit of messages or bytes is reached
-	codeNoSpace          = 10047 // the storage is full
-	codeNotLeader        = 10008 // JetStream is between two leaders
-	codeInsufficient     = 10023 // JetStream has no resources now
-	codeStreamOffline    = 10118 // the stream is not served now
+	codeConsumerOverlap = 10100 // filters of a work queue's consumers overlap
+	codeConsumerUnbound = 10099 // a work queue's consumer without a filter
+	codeStoreFull       = 10077 // a limit of messages or bytes is reached
+	codeNoSpace         = 10047 // the storage is full
+	codeNotLeader       = 10008 // JetStream is between two leaders
+	codeInsufficient    = 10023 // JetStream has no resources now
+	codeStreamOffline   = 10118 // the stream is not served now
 )
 
 // classify gives an error of NATS its class, where it is born. It keeps an

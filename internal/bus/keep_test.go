@@ -326,6 +326,33 @@ func TestSendHearsTheAnswer(t *testing.T) {
 	}
 }
 
+// TestALostAnswerIsFoundInTheHistory has a worker whose answer never arrives.
+func TestALostAnswerIsFoundInTheHistory(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t)
+	work(t, b, bus.CommandOptions{}, func(_ context.Context, d *bus.Delivery) error {
+		e, err := d.Envelope()
+		if err != nil {
+			return err
+		}
+		out, subject := result(t, e, event.Succeeded)
+		d.After(b.PublishAsync(subject, out))
+		return nil
+	})
+	for range 2 { // The second one must not take the first one's result.
+		e, subject := command(t, "s1")
+		reply, err := b.Send(t.Context(), subject, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := reply.Wait(t.Context())
+		if err != nil || out.Extension(event.ExtCausationID) != e.ID {
+			t.Errorf("reply: %+v, %v", out, err)
+		}
+		reply.Close()
+	}
+}
+
 func TestWithoutAWorkerTheSenderIsTold(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

@@ -71,6 +71,7 @@ type lanes struct {
 	held    map[uint64]*held
 	done    []mark // a ring
 	oldest  int    // in the ring
+	highest uint64 // sequence in the ring, so that most messages need no look
 
 	wg sync.WaitGroup
 }
@@ -104,7 +105,7 @@ func (l *lanes) offer(ctx context.Context, h *held) {
 		_ = h.msg.InProgress() // If it is lost, keepAlive says it again.
 		return
 	}
-	if (h.Attempt > 1 || h.Recovered) && slices.Contains(l.done, markOf(h)) {
+	if h.Sequence <= l.highest && slices.Contains(l.done, markOf(h)) {
 		l.mu.Unlock()
 		_ = h.msg.Ack() // If it is lost, the message comes once more.
 		return
@@ -205,6 +206,7 @@ func (l *lanes) release(h *held) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.held, h.Sequence)
+	l.highest = max(l.highest, h.Sequence)
 	if len(l.done) < remembered {
 		l.done = append(l.done, markOf(h))
 		return

@@ -2,10 +2,12 @@ package bus
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -19,6 +21,9 @@ const (
 	headerReplay = "Parley-Replay" // the sequence of the dead letter that was sent again
 )
 
+// lookEvery is how often a waiting sender looks into the history.
+const lookEvery = time.Second
+
 // Reply is the result that a sender waits for. Call Close when done with it.
 type Reply struct {
 	// Receipt says where the command is stored.
@@ -26,6 +31,7 @@ type Reply struct {
 
 	bus     *Bus
 	subject string
+	command event.Envelope
 	token   string
 	result  chan *nats.Msg
 }
@@ -33,7 +39,7 @@ type Reply struct {
 // Send publishes a command, and names an inbox in its header that the worker
 // answers to. It returns when the command is stored.
 func (b *Bus) Send(ctx context.Context, subject string, e event.Envelope) (*Reply, error) {
-	r := &Reply{bus: b, subject: subject, result: make(chan *nats.Msg, 1)}
+	r := &Reply{bus: b, subject: subject, command: e, result: make(chan *nats.Msg, 1)}
 	var err error
 	if r.token, err = b.inbox.open(r.result); err != nil {
 		return nil, fmt.Errorf("listening for the result: %w", classify(err))
@@ -49,27 +55,60 @@ func (b *Bus) Send(ctx context.Context, subject string, e event.Envelope) (*Repl
 
 // Wait returns the result. Without one before the context ends, or before
 // Options.Timeout has passed, the error is fault.NoWorker.
+//
+// The answer to the inbox is the quick way, and can get lost with a connection.
+// So Wait looks into the history from time to time, if the credentials allow.
 func (r *Reply) Wait(ctx context.Context) (event.Envelope, error) {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, r.bus.opts.Timeout)
-		defer cancel()
-	}
-	select {
-	case msg := <-r.result:
-		e, err := event.Decode(msg.Header, msg.Data)
-		if err != nil {
-			return event.Envelope{}, fmt.Errorf("reading the result of %s: %w", r.subject, err)
+	ctx, cancel := r.bus.deadline(ctx)
+	defer cancel()
+	looks := time.NewTicker(lookEvery)
+	defer looks.Stop()
+	for {
+		select {
+		case msg := <-r.result:
+			e, err := event.Decode(msg.Header, msg.Data)
+			if err != nil {
+				return event.Envelope{}, fmt.Errorf("reading the result of %s: %w", r.subject, err)
+			}
+			return e, nil
+		case <-looks.C:
+			e, found, err := r.look(ctx)
+			if found {
+				return e, nil
+			}
+			if fault.CodeOf(err) == fault.Denied {
+				looks.Stop()
+			}
+		case <-r.bus.closed:
+			return event.Envelope{}, r.bus.goneErr()
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return event.Envelope{}, fmt.Errorf("waiting for the result of %s: %w", r.subject, context.Cause(ctx))
+			}
+			return event.Envelope{}, fault.New(fault.NoWorker, "no result of %s came in time", r.subject).Because(ctx.Err())
 		}
-		return e, nil
-	case <-r.bus.closed:
-		return event.Envelope{}, r.bus.goneErr()
-	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return event.Envelope{}, fmt.Errorf("waiting for the result of %s: %w", r.subject, context.Cause(ctx))
-		}
-		return event.Envelope{}, fault.New(fault.NoWorker, "no result of %s came in time", r.subject).Because(ctx.Err())
 	}
+}
+
+// look finds the result in the history.
+func (r *Reply) look(ctx context.Context) (event.Envelope, bool, error) {
+	address, err := event.ParseCommandSubject(r.subject)
+	if err != nil {
+		return event.Envelope{}, false, fmt.Errorf("looking for the result: %w", err)
+	}
+	last, err := r.bus.lastOf(ctx, StreamEvents, event.ResultSubject(address.Action, address.Site, address.Session))
+	if err != nil {
+		return event.Envelope{}, false, err
+	}
+	e, err := event.Decode(last.Header, last.Data)
+	if err != nil {
+		return event.Envelope{}, false, fmt.Errorf("reading a result: %w", err)
+	}
+	var result event.Result
+	if err := json.Unmarshal(e.Data, &result); err != nil {
+		return event.Envelope{}, false, fmt.Errorf("reading a result: %w", err)
+	}
+	return e, result.CommandID == r.command.ID && result.CommandSource == r.command.Source, nil
 }
 
 // Close stops listening. It may be called twice.
