@@ -25,7 +25,7 @@ func (t *Tab) ClearOrigin(ctx context.Context, origin string) error {
 		return err
 	}
 	origin = u.Scheme + "://" + u.Host
-	if err := t.clearStores(ctx, origin); err != nil {
+	if err := t.clearStores(ctx, u); err != nil {
 		return fmt.Errorf("clearing %s: %w", origin, t.lost(err))
 	}
 	if err := t.clearCookies(ctx, u); err != nil {
@@ -34,11 +34,14 @@ func (t *Tab) ClearOrigin(ctx context.Context, origin string) error {
 	return nil
 }
 
-func (t *Tab) clearStores(ctx context.Context, origin string) error {
+func (t *Tab) clearStores(ctx context.Context, u *url.URL) error {
+	origin := u.Scheme + "://" + u.Host
 	sent := []waiter{begin(t.session, storage.ClearDataForOrigin, storage.ClearDataForOriginParams{Origin: origin, StorageTypes: everything})}
 	keys := []string{origin + "/", origin + "/^31"}
 	for _, site := range t.room.sites() {
-		keys = append(keys, origin+"/^0"+site)
+		if !sameSite(u, site) {
+			keys = append(keys, origin+"/^0"+site)
+		}
 	}
 	var live []waiter
 	for _, key := range keys {
@@ -90,4 +93,11 @@ func siteOf(f *cdp.Frame) string {
 		return u.Scheme + "://" + f.DomainAndRegistry
 	}
 	return u.Scheme + "://" + u.Hostname()
+}
+
+// sameSite reports whether the address belongs to the site. Its storage there
+// is not divided by the site then.
+func sameSite(u *url.URL, site string) bool {
+	host, found := strings.CutPrefix(site, u.Scheme+"://")
+	return found && (u.Hostname() == host || strings.HasSuffix(u.Hostname(), "."+host))
 }

@@ -2,6 +2,7 @@ package browser
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,6 +51,7 @@ type session struct {
 	conn   *conn
 	id     target.SessionID
 	handle func(method string, params jsonv2.Value)
+	ended  error // why nothing can be sent any more; conn.mu guards it
 }
 
 // A reply is the place that the answer of one command arrives at.
@@ -129,19 +131,14 @@ func (c *conn) route(msg *cdproto.Message) {
 	}
 }
 
-// drop forgets the session, and fails its pending commands with err.
+// drop forgets the session, and fails its commands with err: those that are
+// pending, and those that are sent later. The browser never answers the
+// commands of a renderer that died.
 func (s *session) drop(err error) {
 	s.conn.mu.Lock()
+	s.ended = err
 	delete(s.conn.sessions, s.id)
-	s.conn.mu.Unlock()
-	s.fail(err)
-}
-
-// fail answers the session's pending commands with err. The browser never
-// answers the commands of a renderer that died.
-func (s *session) fail(err error) {
 	var failed []*reply
-	s.conn.mu.Lock()
 	for id, r := range s.conn.pending {
 		if r.session == s {
 			failed = append(failed, r)
@@ -164,8 +161,8 @@ func (s *session) send(method string, params any) *reply {
 	}
 	c := s.conn
 	c.mu.Lock()
-	if c.pending == nil {
-		r.done <- answer{err: c.err}
+	if ended := cmp.Or(s.ended, c.err); ended != nil {
+		r.done <- answer{err: ended}
 		c.mu.Unlock()
 		return r
 	}

@@ -21,11 +21,7 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // The hosts of the test site. All are served by one server.
 const (
@@ -40,7 +36,7 @@ type site struct {
 	spki string
 }
 
-func newSite(t *testing.T, h http.Handler) *site {
+func newSite(t testing.TB, h http.Handler) *site {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -68,7 +64,7 @@ func newSite(t *testing.T, h http.Handler) *site {
 }
 
 // options are those of a pool that reaches the site under all test hosts.
-func (s *site) options(t *testing.T) Options {
+func (s *site) options(t testing.TB) Options {
 	t.Helper()
 	at := s.Listener.Addr().String()
 	return Options{
@@ -80,7 +76,7 @@ func (s *site) options(t *testing.T) Options {
 }
 
 // scratch returns a folder that every user may pass.
-func scratch(t *testing.T) string {
+func scratch(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil {
