@@ -43,14 +43,17 @@ fuzz: ## every fuzz target, FUZZTIME=30s each
 	scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: generate
-generate: ## write the generated files anew: schemas, docs/actions.md, docs/errors.md
-	go -C tools run ./schemagen -root ..
+generate: ## write the generated files anew: schemas and pages of docs
+	go -C tools run ./schemagen
+	go -C tools run ./docsgen
+	go run ./bench -page
 
 .PHONY: verify
 verify: ## fail when a generated file, a format or go.mod is stale
 	scripts/fresh.sh
 	go mod verify
 	go mod tidy -diff
+	go -C tools test ./...
 
 .PHONY: lint
 lint: $(LINT) ## golangci-lint, pinned in tools/lint
@@ -63,6 +66,10 @@ fmt: $(LINT) ## format the Go code
 .PHONY: vuln
 vuln: $(VULN) ## known vulnerabilities that the code can reach
 	$(VULN) -tags browser ./...
+
+.PHONY: asyncapi
+asyncapi: ## check schemas/asyncapi.yaml with the official parser
+	tools/asyncapi/check.sh --self
 
 .PHONY: compose
 compose: ## check docker-compose.yml against the Compose schema
@@ -86,6 +93,7 @@ check: ## all that CI runs, in the same order
 	@$(STEP) race $(MAKE) race
 	@$(STEP) fuzz $(MAKE) fuzz FUZZTIME=10s
 	@$(STEP) compose $(MAKE) compose
+	@$(STEP) asyncapi $(MAKE) asyncapi
 	@$(STEP) bench $(MAKE) smoke
 	@scripts/ratio.sh
 	@echo "check: ok"
@@ -100,7 +108,7 @@ down: ## end what `make up` started; the data stays
 
 .PHONY: clean
 clean: ## remove what was built, and the demo's data
-	rm -rf $(BIN) .cache .parley bench/out bench/peers/node_modules
+	rm -rf $(BIN) .cache .parley bench/peers/node_modules tools/asyncapi/node_modules
 
 .PHONY: chromium chromium-full
 chromium:
