@@ -77,7 +77,7 @@ func receive[T any](t testing.TB, from <-chan T, what string) T {
 	select {
 	case value := <-from:
 		return value
-	case <-time.After(15 * time.Second):
+	case <-time.After(30 * time.Second): // It only passes when the test fails.
 		t.Fatalf("waiting for %s: nothing came", what)
 		panic("not reached")
 	}
