@@ -42,13 +42,17 @@ type Env struct {
 // a repetition gets the first answer. When the caller gives up, the page is told
 // to end its wait, so that the next call need not stand behind it.
 func (e Env) Do(ctx context.Context, name string, arg, out any) error {
-	request := envelope{Key: e.Key + "/" + name, Fence: e.Fence, Arg: arg}
+	request := envelope{Key: e.KeyOf(name), Fence: e.Fence, Arg: arg}
 	err := e.Page.Call(ctx, name, request, out)
 	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
 		e.abandon(ctx, request)
 	}
 	return err //nolint:wrapcheck // The page's errors are classified already.
 }
+
+// KeyOf returns the effect key of the driver's function for this command: the
+// signals that the call causes carry it.
+func (e Env) KeyOf(name string) string { return e.Key + "/" + name }
 
 // abandonWithin bounds the call that ends a wait nobody waits for.
 const abandonWithin = 500 * time.Millisecond
@@ -125,6 +129,17 @@ type State struct {
 	Subscriptions []Subscription `json:"subscriptions,omitempty"`
 	// WebviewURL is the webview page that is open, or "".
 	WebviewURL string `json:"webview_url,omitempty"`
+	// Sight is what was seen with the last callback of the window. It spares the
+	// verification a look of its own.
+	Sight Sight `json:"-"`
+}
+
+// Sight is what the isolated world saw when a callback came.
+type Sight struct {
+	// Key is the effect key of the call that caused it; "" when a person did.
+	Key string
+	// Open and Launcher tell whether window and launcher could be seen.
+	Open, Launcher bool
 }
 
 // Facts returns the facts that the state knows of. They are true as long as the
@@ -142,7 +157,7 @@ func (s *State) Facts() Facts {
 // Forget drops what is true of one page life only. What the widget was booted
 // with and the subscriptions stay, so that it can be mounted again.
 func (s *State) Forget() {
-	s.Booted, s.Open, s.Opened, s.Closed, s.WebviewURL = false, false, 0, 0, ""
+	s.Booted, s.Open, s.Opened, s.Closed, s.WebviewURL, s.Sight = false, false, 0, 0, "", Sight{}
 }
 
 // Subscription says that somebody wants to hear of a fact.

@@ -62,4 +62,7 @@ type Signal struct {
 	AtMS float64 `json:"at_ms"`
 	// Data belongs to the name.
 	Data json.RawMessage `json:"data,omitempty"`
+	// Seen is what the isolated world saw at that moment, by a look of its own.
+	// The page's scripts cannot touch it.
+	Seen json.RawMessage `json:"seen,omitempty"`
 }

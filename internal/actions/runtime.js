@@ -126,12 +126,17 @@
     dispatch(document, new CustomEventOf(nonce, init));
   };
 
+  // sight is the isolated driver's own look at what a signal tells.
+  let sight = null;
   if (world === "look") {
     listen(document, nonce, (event) => {
       const detail = event.detail;
       if (typeof detail !== "string" || detail.length > maxSignal) return;
       try {
-        toWorker(parseJSON(detail));
+        const signal = parseJSON(detail);
+        delete signal.seen;
+        if (sight !== null) signal.seen = sight(signal.name);
+        toWorker(signal);
       } catch {
         // Not JSON: nothing of ours.
       }
@@ -295,6 +300,7 @@
     key: () => (running === null ? "" : running.key),
     errors: () => plain(errors),
   }));
+  if (typeof made.sight === "function") sight = made.sight;
   const names = ownKeys(made);
   for (let i = 0; i < names.length; i++) functions[names[i]] = made[names[i]];
 

@@ -18,8 +18,6 @@ type CloseOut struct {
 	Open bool `json:"open"`
 	// Changed is false when the window was closed already.
 	Changed bool `json:"changed"`
-
-	glance glance
 }
 
 func shut() actions.Spec {
@@ -39,10 +37,10 @@ func shut() actions.Spec {
 	}
 	return actions.New(spec,
 		func(ctx context.Context, env actions.Env, _ CloseIn) (actions.Done[CloseOut], error) {
-			changed, g, seen, err := toggle(ctx, env, "close", "closed")
-			return actions.Done[CloseOut]{Output: CloseOut{Changed: changed, glance: g}, Evidence: seen}, err
+			changed, seen, err := toggle(ctx, env, "close")
+			return actions.Done[CloseOut]{Output: CloseOut{Changed: changed}, Evidence: seen}, err
 		},
-		func(ctx context.Context, env actions.Env, _ CloseIn, out CloseOut) (actions.Proof, error) {
-			return proveWindow(ctx, env, out.glance, "closed")
+		func(ctx context.Context, env actions.Env, _ CloseIn, _ CloseOut) (actions.Proof, error) {
+			return proveWindow(ctx, env, "close")
 		})
 }

@@ -27,6 +27,7 @@ func digest(state *actions.State, signal actions.Signal) (actions.Notice, bool) 
 	case signalOpened:
 		state.Open = true
 		state.Opened++
+		state.Sight = sight(signal)
 		ids := subscriptionsTo(state, event.FactWidgetOpened)
 		return actions.Notice{Name: event.FactWidgetOpened, Data: func(o event.Occurrence) any {
 			return event.WidgetOpened{Occurrence: o, Subscriptions: ids}
@@ -34,11 +35,24 @@ func digest(state *actions.State, signal actions.Signal) (actions.Notice, bool) 
 	case signalClosed:
 		state.Open = false
 		state.Closed++
+		state.Sight = sight(signal)
 		return closed(state), true
 	case signalResponded:
 		return responded(signal)
 	}
 	return actions.Notice{}, false
+}
+
+// sight reads what the isolated world saw with a callback.
+func sight(signal actions.Signal) actions.Sight {
+	var seen struct {
+		Open     bool `json:"open"`
+		Launcher bool `json:"launcher"`
+	}
+	if json.Unmarshal(signal.Seen, &seen) != nil {
+		return actions.Sight{}
+	}
+	return actions.Sight{Key: signal.Key, Open: seen.Open, Launcher: seen.Launcher}
 }
 
 func closed(state *actions.State) actions.Notice {

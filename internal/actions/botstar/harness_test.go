@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"maps"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -108,9 +109,10 @@ type session struct {
 	tab     *browser.Tab
 	webview *browser.Tab
 
-	mu      sync.Mutex // guards the fields below
-	signals []actions.Signal
-	more    chan struct{} // closed and replaced when there are more
+	mu       sync.Mutex // guards the fields below
+	signals  []actions.Signal
+	digested int
+	more     chan struct{} // closed and replaced when there are more
 }
 
 // open opens a session on a light page of the site.
@@ -218,9 +220,22 @@ func (s *session) all() []actions.Signal {
 	return s.signals
 }
 
+// catchUp lets the state take note of what the page has reported, as the manager
+// of sessions does between a run and its verification.
+func (s *session) catchUp() {
+	runtime.Gosched() // Whoever listens goes first.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, signal := range s.signals[s.digested:] {
+		botstar.Provider().Digest(s.env.State, signal)
+	}
+	s.digested = len(s.signals)
+}
+
 // do runs an action as a command of its own.
 func (s *session) do(action string, params any) (actionstest.Command, error) {
 	s.t.Helper()
+	s.catchUp()
 	if s.webview != nil {
 		s.env.Webview = s.webview
 	} else {

@@ -90,5 +90,11 @@
     return widget();
   };
 
-  return { "look.widget": lookWidget };
+  // sight goes with every callback of the window: what it tells, seen from here.
+  const sight = (name) => {
+    if (name !== "widget.opened" && name !== "widget.closed") return undefined;
+    return { open: visible(document.querySelector(frameSelector)), launcher: visible(document.querySelector(launcherSelector)) };
+  };
+
+  return { "look.widget": lookWidget, sight };
 });

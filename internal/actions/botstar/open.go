@@ -18,8 +18,6 @@ type OpenOut struct {
 	Open bool `json:"open"`
 	// Changed is false when the window was open already.
 	Changed bool `json:"changed"`
-
-	glance glance
 }
 
 func open() actions.Spec {
@@ -38,10 +36,10 @@ func open() actions.Spec {
 	}
 	return actions.New(spec,
 		func(ctx context.Context, env actions.Env, _ OpenIn) (actions.Done[OpenOut], error) {
-			changed, g, seen, err := toggle(ctx, env, "open", "open")
-			return actions.Done[OpenOut]{Output: OpenOut{Open: true, Changed: changed, glance: g}, Evidence: seen}, err
+			changed, seen, err := toggle(ctx, env, "open")
+			return actions.Done[OpenOut]{Output: OpenOut{Open: true, Changed: changed}, Evidence: seen}, err
 		},
-		func(ctx context.Context, env actions.Env, _ OpenIn, out OpenOut) (actions.Proof, error) {
-			return proveWindow(ctx, env, out.glance, "open")
+		func(ctx context.Context, env actions.Env, _ OpenIn, _ OpenOut) (actions.Proof, error) {
+			return proveWindow(ctx, env, "open")
 		})
 }

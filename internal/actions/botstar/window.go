@@ -3,7 +3,6 @@ package botstar
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/parley-chat/parley/internal/actions"
@@ -18,44 +17,23 @@ const (
 	visibleWait  = 2 * time.Second
 )
 
-// A glance is a look at the window that was taken while the driver worked.
-type glance struct {
-	seen view
-	ok   bool
-}
-
 // toggle opens or closes the window with one call of the driver, which answers
-// when our own listener has fired. The look from the isolated world is on its
-// way at the same time, and waits there for the effect: it costs no time of its
-// own.
-func toggle(ctx context.Context, env actions.Env, function, want string) (changed bool, g glance, seen []event.Evidence, err error) {
-	watching, stop := context.WithCancel(ctx)
-	defer stop()
-	var watcher sync.WaitGroup
-	watcher.Go(func() { g = takeGlance(watching, env, want) })
+// when our own listener has fired.
+func toggle(ctx context.Context, env actions.Env, function string) (changed bool, seen []event.Evidence, err error) {
 	var answer struct {
 		Changed bool `json:"changed"`
 	}
 	arg := struct {
 		WaitMS int64 `json:"wait_ms"`
 	}{waitMS(ctx, callbackWait)}
-	err = env.Do(ctx, function, arg, &answer)
-	if err != nil {
-		stop()
-		watcher.Wait()
+	if err := env.Do(ctx, function, arg, &answer); err != nil {
 		disbelieve(env, err)
-		return false, g, nil, fmt.Errorf("telling the window to %s: %w", function, err)
+		return false, nil, fmt.Errorf("telling the window to %s: %w", function, err)
 	}
-	watcher.Wait()
 	if answer.Changed {
 		seen = []event.Evidence{evidence(env, "callback", "our own "+callbackOf(function)+" listener fired")}
 	}
-	return answer.Changed, g, seen, nil
-}
-
-func takeGlance(ctx context.Context, env actions.Env, want string) glance {
-	seen, err := look(ctx, env, lookArg{Want: want, WaitMS: waitMS(ctx, visibleWait)})
-	return glance{seen, err == nil}
+	return answer.Changed, seen, nil
 }
 
 func callbackOf(function string) string {
@@ -75,25 +53,30 @@ func disbelieve(env actions.Env, err error) {
 	}
 }
 
-// proveWindow judges what was seen from the isolated world. It looks again when
-// nothing was seen yet.
-func proveWindow(ctx context.Context, env actions.Env, g glance, want string) (actions.Proof, error) {
-	seen := g.seen
-	if !g.ok || seen.Visible != (want == "open") {
-		var err error
-		if seen, err = look(ctx, env, lookArg{}); err != nil {
+// proveWindow judges what the isolated world saw: when the callback came, if the
+// signal is here already and shows what was asked for; else now, after a little
+// time for an animation to end.
+func proveWindow(ctx context.Context, env actions.Env, function string) (actions.Proof, error) {
+	want := function == "open"
+	sight := env.State.Sight
+	if sight.Key != env.KeyOf(function) || sight.Open != want || !want && !sight.Launcher {
+		name := "closed"
+		if want {
+			name = "open"
+		}
+		seen, err := look(ctx, env, lookArg{Want: name, WaitMS: waitMS(ctx, visibleWait)})
+		if err != nil {
 			return actions.Proof{}, err
 		}
+		if seen.Frames == 0 {
+			return actions.Proof{Verdict: event.Unconfirmed, Evidence: []event.Evidence{evidence(env, "frame", "there is no frame")}}, nil
+		}
+		sight = actions.Sight{Open: seen.Visible, Launcher: seen.Launcher}
 	}
 	proof := actions.Proof{Verdict: event.Confirmed, Evidence: []event.Evidence{
-		evidence(env, "frame", fmt.Sprintf("frame visible: %t, launcher visible: %t", seen.Visible, seen.Launcher)),
+		evidence(env, "frame", fmt.Sprintf("frame visible: %t, launcher visible: %t", sight.Open, sight.Launcher)),
 	}}
-	switch {
-	case seen.Frames == 0:
-		proof.Verdict = event.Unconfirmed
-	case seen.Visible != (want == "open"):
-		proof.Verdict = event.Contradicted
-	case want == "closed" && !seen.Launcher:
+	if sight.Open != want || !want && !sight.Launcher {
 		proof.Verdict = event.Contradicted
 	}
 	return proof, nil
