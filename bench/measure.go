@@ -27,7 +27,7 @@ func (b benchmark) measure(ctx context.Context, progress io.Writer) (report.Benc
 	defer func() { _ = os.RemoveAll(dir) }() // A folder in /tmp that stays harms nobody.
 	setup := contend.Setup{Sessions: b.sessions, Window: b.window}
 	if b.pages {
-		stage, err := raise(&setup) //nolint:contextcheck // the stand-ins are closed by hand.
+		stage, err := raise(&setup)
 		if err != nil {
 			return measured, err
 		}
