@@ -90,7 +90,7 @@ func (h *held) rest() {
 	h.m.work.Add(1)
 	h.m.mu.Unlock()
 	defer h.m.work.Done()
-	h.evict(context.Background(), idle)
+	h.evict(h.m.life, idle)
 }
 
 // forget marks a session that holds nothing as forgotten. It is false when the

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"context"
 	"log/slog"
 	"strings"
 	"sync"
@@ -38,7 +37,7 @@ func (h *held) post(n actions.Notice, cause event.Cause, by Command, at time.Tim
 	e, err := event.New(Source, event.FactType(h.provider.Name, n.Name), site+"/"+h.key, data)
 	if err != nil {
 		h.m.seen.dropped.Add(1)
-		h.m.log.LogAttrs(context.Background(), slog.LevelError, "making a fact",
+		h.m.log.LogAttrs(h.m.life, slog.LevelError, "making a fact",
 			slog.String("session", h.key), slog.String("fact", n.Name), slog.Any("err", err))
 		return true
 	}

@@ -29,7 +29,7 @@ const (
 // signalStarted is what the page runtime reports first of every document.
 const signalStarted = "page.started"
 
-var signalName = regexp.MustCompile(`^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){0,3}$`) //nolint:gochecknoglobals // compiled once, never changed.
+var signalName = regexp.MustCompile(`^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){0,3}$`)
 
 // heard is one thing that a page said, or that it is gone.
 type heard struct {
@@ -92,7 +92,7 @@ func (h *held) overflow(p *page) {
 	}
 	h.m.seen.overflows.Add(1)
 	p.deafen()
-	h.m.log.LogAttrs(context.Background(), slog.LevelWarn, "a page says more than can be published",
+	h.m.log.LogAttrs(h.m.life, slog.LevelWarn, "a page says more than can be published",
 		slog.String("session", h.key))
 }
 

@@ -152,7 +152,7 @@ func (h *held) lose(x heard) {
 		if why == "crash" || why == "hang" || why == "overflow" {
 			level = slog.LevelWarn
 		}
-		h.m.log.LogAttrs(context.Background(), level, "a session's page ended",
+		h.m.log.LogAttrs(h.m.life, level, "a session's page ended",
 			slog.String("session", h.key), slog.String("why", why))
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -49,7 +50,7 @@ func digest(s *actions.State, signal actions.Signal) (actions.Notice, bool) {
 		var data struct{ N int }
 		_ = json.Unmarshal(signal.Data, &data)
 		return actions.Notice{Name: event.FactWidgetOpened, Data: func(o event.Occurrence) any {
-			return event.WidgetOpened{Occurrence: o, Subscriptions: []string{fmt.Sprint(data.N)}}
+			return event.WidgetOpened{Occurrence: o, Subscriptions: []string{strconv.Itoa(data.N)}}
 		}}, true
 	}
 	return actions.Notice{}, false
@@ -76,7 +77,7 @@ func newHouse(t *testing.T, b *bus.Bus, o session.Options) *house {
 		}
 	})
 	dir := t.TempDir()
-	must(t, os.Chmod(filepath.Dir(dir), 0o711)) //nolint:gosec // The browser's user passes it.
+	must(t, os.Chmod(filepath.Dir(dir), 0o711))
 	pool, err := browser.New(bustest.Log(t), browser.Options{Dir: dir, Resolve: server.Resolve(), TrustSPKI: []string{server.SPKI()}})
 	must(t, err)
 	t.Cleanup(func() {
@@ -162,7 +163,7 @@ func TestSignalsBecomeFacts(t *testing.T) {
 	})
 	got := facts[event.WidgetOpened](h, v, event.FactWidgetOpened, 50)
 	for i, fact := range got {
-		if fact.Subscriptions[0] != fmt.Sprint(i) {
+		if fact.Subscriptions[0] != strconv.Itoa(i) {
 			t.Fatalf("fact %d is number %s", i, fact.Subscriptions[0])
 		}
 	}
@@ -291,7 +292,7 @@ func TestFactsWaitForTheBus(t *testing.T) {
 	h.with(v, func(_ *session.Lease, env actions.Env) { h.say(env, saying{Name: event.FactWidgetOpened, Times: 100}) })
 	server.Start()
 	for i, fact := range facts[event.WidgetOpened](h, v, event.FactWidgetOpened, 100) {
-		if fact.Subscriptions[0] != fmt.Sprint(i) {
+		if fact.Subscriptions[0] != strconv.Itoa(i) {
 			t.Fatalf("fact %d is number %s", i, fact.Subscriptions[0])
 		}
 	}

@@ -21,7 +21,7 @@ import (
 
 // TestFaults lets vendor and page go wrong, one way after another. Each time
 // the command has its result within its time, and the next command works.
-func TestFaults(t *testing.T) {
+func TestFaults(t *testing.T) { //nolint:tparallel // The vendor goes wrong in one way at a time.
 	t.Parallel()
 	w := newWorld(t, plan{},
 		page("never", "/never"), page("loop", "/loop"), page("dialogs", "/dialogs"),
@@ -44,14 +44,13 @@ func TestFaults(t *testing.T) {
 		{"script does not parse", botstar.Faults{Entry: botstar.Fault{Script: botstar.SyntaxError}}, "shop", []fault.Reason{fault.WidgetNotReady, fault.WidgetFailed}, false},
 		{"interface is 500", botstar.Faults{Chunk: botstar.Fault{Status: 500}}, "shop", []fault.Reason{fault.WidgetNotReady, fault.WidgetFailed}, false},
 		{"frame is 500", botstar.Faults{Frame: botstar.Fault{Status: 500}}, "shop", nil, false},
-		{"widget loops", botstar.Faults{Loop: true}, "shop", []fault.Reason{fault.PageHung, fault.WidgetNotReady, fault.DeadlineExceeded}, true},
 		{"page loops", botstar.Faults{}, "loop", []fault.Reason{fault.PageHung, fault.PageLoadFailed, fault.WidgetNotReady, fault.DeadlineExceeded}, true},
 		{"dialog on open", botstar.Faults{Dialog: "confirm"}, "shop", []fault.Reason{ok}, false},
 		{"dialogs of the page", botstar.Faults{}, "dialogs", []fault.Reason{ok}, false},
 		{"page moves on", botstar.Faults{}, "moves-on", []fault.Reason{ok}, false},
 		{"page without the snippet", botstar.Faults{}, "plain", []fault.Reason{ok}, false},
 	}
-	for i, test := range tests {
+	for i, test := range tests { //nolint:paralleltest // See above.
 		t.Run(test.name, func(t *testing.T) {
 			w := w.in(t)
 			w.vendor.Set(test.faults)
@@ -83,7 +82,7 @@ func TestFaults(t *testing.T) {
 
 // TestLies lets the vendor's widget lie about opening. A widget keeps its lies
 // as long as its page lives, and learns of them shortly after it has booted.
-func TestLies(t *testing.T) {
+func TestLies(t *testing.T) { //nolint:tparallel // The vendor lies in one way at a time.
 	t.Parallel()
 	w := newWorld(t, plan{})
 	tests := []struct {
@@ -94,20 +93,21 @@ func TestLies(t *testing.T) {
 		// After the navigation another attempt finds a new widget, which may open
 		// before it has learnt to lie.
 		{"navigates away", botstar.Faults{Navigate: shop.Origin + "/pricing"}, []fault.Reason{fault.PageNavigated, ""}},
+		{"loops", botstar.Faults{Loop: true}, []fault.Reason{fault.PageHung, fault.DeadlineExceeded, ""}},
 		{"is ignored", botstar.Faults{Open: botstar.LieIgnored}, []fault.Reason{fault.NotConfirmed}},
 		{"throws", botstar.Faults{Open: botstar.LieThrows}, []fault.Reason{fault.WidgetFailed}},
 		{"is hollow", botstar.Faults{Open: botstar.LieHollow}, []fault.Reason{fault.NotConfirmed}},
 		{"is silent", botstar.Faults{Open: botstar.LieSilent}, []fault.Reason{fault.NotConfirmed}},
 	}
-	for i, test := range tests {
+	for i, test := range tests { //nolint:paralleltest // See above.
 		t.Run(test.name, func(t *testing.T) {
 			w := w.in(t)
 			w.vendor.Set(test.faults)
 			o := order{action: "botstar.widget.boot", visitor: event.Visitor{UserID: fmt.Sprintf("lied-to-%d", i)}}
 			w.succeed(o)
 			w.count(o.visitor.UserID, botstar.Booted, 1)
-			o.action = "botstar.session.get_state"
-			w.succeed(o)
+			o.action, o.timeout = "botstar.session.get_state", 1000
+			w.do(o) // It gives the widget time to learn, and fails in a loop.
 			o.action, o.timeout, o.id = "botstar.widget.open", 4000, test.name
 			result := w.do(o)
 			if !slices.Contains(test.reasons, fault.Reason(reasonOf(result))) {
@@ -180,10 +180,10 @@ func (w *world) kill(text string) {
 
 // TestKilledInMidCommand kills the renderer, and the whole browser, while a
 // command runs: it is done again, on a new page.
-func TestKilledInMidCommand(t *testing.T) {
+func TestKilledInMidCommand(t *testing.T) { //nolint:tparallel // One browser is killed at a time.
 	t.Parallel()
 	w := newWorld(t, plan{})
-	for _, victim := range []string{"--type=renderer", "--user-data-dir"} {
+	for _, victim := range []string{"--type=renderer", "--user-data-dir"} { //nolint:paralleltest // See above.
 		t.Run(victim, func(t *testing.T) {
 			w := w.in(t)
 			visitor := event.Visitor{UserID: "killed" + victim}

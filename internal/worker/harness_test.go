@@ -29,7 +29,7 @@ const patience = 30 * time.Second
 
 // A rig is one worker on a bus of its own.
 type rig struct {
-	t        *testing.T
+	t        testing.TB
 	bus      *bus.Bus
 	worker   *worker.Worker
 	sessions *session.Manager
@@ -51,7 +51,7 @@ type reports struct {
 }
 
 // in returns the rig for a subtest.
-func (r *rig) in(t *testing.T) *rig {
+func (r *rig) in(t testing.TB) *rig {
 	t.Helper()
 	inner := *r
 	inner.t = t
@@ -85,7 +85,7 @@ func demoSites() []actions.Site {
 }
 
 // setup starts a rig, which ends with the test.
-func setup(t *testing.T, p plan) *rig {
+func setup(t testing.TB, p plan) *rig {
 	t.Helper()
 	r := &rig{t: t, bus: p.bus, sites: p.sites, reports: &reports{repeated: make(chan event.Result, 100)}, end: new(func() error)}
 	if r.bus == nil {
@@ -166,7 +166,7 @@ func (r *rig) site(name string) (actions.Site, bool) {
 	return actions.Site{}, false
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

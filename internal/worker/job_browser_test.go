@@ -5,9 +5,12 @@ package worker_test
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/parley-chat/parley/internal/actions"
+	"github.com/parley-chat/parley/internal/bus"
 	"github.com/parley-chat/parley/internal/bus/bustest"
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
@@ -64,9 +67,10 @@ func TestEveryAlias(t *testing.T) {
 	}
 	for _, spec := range w.catalog.Actions() {
 		t.Run(spec.Name, func(t *testing.T) {
+			t.Parallel()
 			w := w.in(t)
 			for _, alias := range spec.Aliases {
-				result := w.succeed(order{action: spec.Name, alias: alias.Name, params: params[spec.Name], visitor: event.Visitor{UserID: "alias"}})
+				result := w.succeed(order{action: spec.Name, alias: alias.Name, params: params[spec.Name], visitor: event.Visitor{UserID: spec.Name}})
 				out := map[string]json.RawMessage{}
 				must(t, json.Unmarshal(result.Output, &out))
 				var snippet string
@@ -169,4 +173,81 @@ func TestAnonymousThenIdentified(t *testing.T) {
 	if got := last[len(last)-1].After.Attributes["first_name"]; got != "Grace" {
 		t.Errorf("the vendor knows first_name %v", got)
 	}
+}
+
+// TestBudget spends the vendor's budget: the next update waits, is sent by a
+// timer as soon as the budget allows, and an event names whose it was.
+func TestBudget(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, plan{})
+	o := order{action: "botstar.widget.update", visitor: event.Visitor{UserID: "eager"}}
+	// Twenty updates were sent almost half an hour ago.
+	var sent []time.Time
+	for range 20 {
+		sent = append(sent, time.Now().Add(-1800*time.Second+time.Second))
+	}
+	raw, err := json.Marshal(actions.Profile{Sent: map[string][]time.Time{o.action: sent}})
+	must(t, err)
+	kv, err := w.bus.KV(t.Context(), bus.BucketProfiles)
+	must(t, err)
+	_, err = kv.Put(t.Context(), "shop."+event.SessionKey("shop", o.visitor), raw)
+	must(t, err)
+
+	o.id, o.params = "eager-1", `{"city":"London"}`
+	first := w.do(o)
+	o.id, o.params = "eager-2", `{"city":"Paris","plan":"Team"}`
+	second := w.do(o)
+	for _, result := range []event.Result{first, second} {
+		var out struct {
+			Throttled   bool       `json:"throttled"`
+			QueuedUntil *time.Time `json:"queued_until"`
+		}
+		must(t, json.Unmarshal(result.Output, &out))
+		if result.Status != event.Queued || !out.Throttled || out.QueuedUntil == nil {
+			t.Errorf("%s: %s", result.Status, result.Output)
+		}
+	}
+	updated := facts[event.UserUpdated](w, o, event.FactUserUpdated, 1)[0]
+	want := event.UserUpdated{
+		Occurrence: updated.Occurrence, Attributes: []string{"city", "plan"},
+		Persisted: true, Flushed: true, Commands: []string{"eager-1", "eager-2"},
+	}
+	if diff := cmp.Diff(want, updated); diff != "" {
+		t.Error(diff)
+	}
+	w.count("eager", botstar.Updated, 1)
+	last := w.vendor.Ledger().Snapshot().Kind(botstar.Updated)[0]
+	if last.Attributes["city"] != "Paris" || last.Attributes["plan"] != "Team" {
+		t.Errorf("the vendor got %+v", last.Attributes)
+	}
+	w.healthy(o)
+}
+
+// TestWebviewAnswerIsOneFact sends a webview's response, twice by the same id.
+func TestWebviewAnswerIsOneFact(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, plan{})
+	o := order{
+		action: "botstar.webview.send_response", visitor: event.Visitor{UserID: "answering"}, id: "answer",
+		params: `{"response":"Team","outputs":{"plan":"Team","seats":3,"total":29.4},"outlet_name":"Quote Accepted","url":"https://shop.example.test/webview/calculator.html","inputs":{"plan":"Team"}}`,
+	}
+	if result := w.succeed(o); !result.Verified {
+		t.Errorf("%+v", result)
+	}
+	w.again(o)
+	w.repeated()
+	responded := facts[event.WebviewResponded](w, o, event.FactWebviewResponded, 1)[0]
+	if responded.Response != "Team" || responded.Outlet != "Quote Accepted" || responded.CommandID != "answer" {
+		t.Errorf("%+v", responded)
+	}
+	for page, reason := range map[string]fault.Reason{
+		"no-ready.html": fault.WebviewNotReady, "ready-throws.html": fault.WebviewScriptError, "syntax-error.html": fault.WebviewScriptError,
+	} {
+		o.id, o.timeout = page, 5000
+		o.params = `{"response":"x","url":"https://shop.example.test/webview/` + page + `"}`
+		if result := w.do(o); reasonOf(result) != string(reason) && reasonOf(result) != string(fault.WebviewNotReady) {
+			t.Errorf("%s: %s %+v, want %s", page, result.Status, result.Problem, reason)
+		}
+	}
+	w.healthy(o)
 }

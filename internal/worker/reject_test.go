@@ -13,6 +13,7 @@ import (
 
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
+	"github.com/parley-chat/parley/internal/worker"
 )
 
 func isUnknownType(err error) bool {
@@ -89,21 +90,19 @@ func TestRejects(t *testing.T) {
 		}), fault.Malformed, ""},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			r := r.in(t)
-			subject, e := test.make()
-			result := r.send(subject, e)
-			if result.Status != event.Rejected || reasonOf(result) != string(test.reason) {
-				t.Fatalf("%s: %s %+v, want rejected %s", test.name, result.Status, result.Problem, test.reason)
-			}
-			if result.Problem.Field != test.field && test.field != "" {
-				t.Errorf("field = %q, want %q", result.Problem.Field, test.field)
-			}
-			if result.Problem.Fix == "" || result.Problem.Message == "" || result.CommandID != e.ID {
-				t.Errorf("problem without help: %+v of %s", result.Problem, result.CommandID)
-			}
-			r.healthy(order{})
-		})
+		subject, e := test.make()
+		result := r.send(subject, e)
+		if result.Status != event.Rejected || reasonOf(result) != string(test.reason) {
+			t.Errorf("%s: %s %+v, want rejected %s", test.name, result.Status, result.Problem, test.reason)
+			continue
+		}
+		if result.Problem.Field != test.field && test.field != "" {
+			t.Errorf("%s: field = %q, want %q", test.name, result.Problem.Field, test.field)
+		}
+		if result.Problem.Fix == "" || result.Problem.Message == "" || result.CommandID != e.ID {
+			t.Errorf("%s: problem without help: %+v of %s", test.name, result.Problem, result.CommandID)
+		}
+		r.healthy(order{})
 	}
 	if letters := r.dead(0); len(letters) != 0 {
 		t.Errorf("%d rejected commands were buried, the first one: %+v", len(letters), letters[0])
@@ -116,6 +115,7 @@ func TestSchemaViolations(t *testing.T) {
 	r := setup(t, plan{})
 	for _, spec := range r.catalog.Actions() {
 		t.Run(spec.Name, func(t *testing.T) {
+			t.Parallel()
 			r := r.in(t)
 			for name, params := range violations(t, r.schemas.Source(event.CommandType(spec.Name))) {
 				result := r.do(order{action: spec.Name, params: params})
@@ -127,9 +127,9 @@ func TestSchemaViolations(t *testing.T) {
 					t.Errorf("%s: the field is %q", name, result.Problem.Field)
 				}
 			}
+			r.healthy(order{})
 		})
 	}
-	r.healthy(order{})
 }
 
 // violations makes parameters that break the schema of a command, by what is
@@ -256,4 +256,25 @@ func TestExpired(t *testing.T) {
 		}
 	}
 	r.succeed(order{action: "botstar.app.list_ids", expiry: time.Now().Add(time.Minute)})
+}
+
+// TestTakesOnlyItsActions runs a worker that takes some actions, and refuses a
+// pattern that is none.
+func TestTakesOnlyItsActions(t *testing.T) {
+	t.Parallel()
+	r := setup(t, plan{worker: worker.Options{Actions: []string{"botstar.app.*"}}})
+	r.succeed(order{action: "botstar.app.list_ids"})
+	subject, e := r.command(order{action: "botstar.widget.explode"})
+	if _, err := r.bus.Publish(t.Context(), subject, e); err != nil {
+		t.Fatal(err)
+	}
+	r.succeed(order{action: "botstar.app.list_ids"})
+	if all := r.ran(e.ID); len(all) != 0 {
+		t.Errorf("the worker took another action: %+v", all)
+	}
+	o := r.options
+	o.Actions = []string{"botstar"}
+	if err := worker.New(r.log, o).Run(t.Context()); !errors.Is(err, fault.New(fault.UnknownAction, "")) {
+		t.Errorf("a worker with a bad pattern: %v", err)
+	}
 }

@@ -74,7 +74,7 @@ func (w *Worker) Dead(ctx context.Context, d *bus.Delivery, err error) {
 		return
 	}
 	w.forget(j)
-	e, r := w.envelope(j, w.result(j, outcome{}, err), j.own())
+	e, r := w.envelope(ctx, j, w.result(j, outcome{}, err), j.own())
 	w.answer(ctx, j, e)
 	d.After(w.o.Bus.PublishAsync(event.ResultSubject(j.at.Action, j.at.Site, j.at.Session), e))
 	w.report(ctx, r)
@@ -84,7 +84,7 @@ func (w *Worker) Dead(ctx context.Context, d *bus.Delivery, err error) {
 // the effect record. When the command is to be buried, it waits until all that
 // is stored, since a buried command has no other way to its result.
 func (w *Worker) publish(ctx context.Context, j *job, r event.Result, id string, why error, recorded bool) error {
-	e, r := w.envelope(j, r, id)
+	e, r := w.envelope(ctx, j, r, id)
 	w.answer(ctx, j, e)
 	s := stored{Params: j.params, Envelope: e, Status: r.Status}
 	futures := []*bus.Future{w.o.Bus.PublishAsync(event.ResultSubject(j.at.Action, j.at.Site, j.at.Session), e)}
@@ -236,13 +236,12 @@ func withMember(object json.RawMessage, name, value string) (json.RawMessage, er
 }
 
 // envelope completes the result with its duration, and wraps it.
-func (w *Worker) envelope(j *job, r event.Result, id string) (event.Envelope, event.Result) {
+func (w *Worker) envelope(ctx context.Context, j *job, r event.Result, id string) (event.Envelope, event.Result) {
 	now := w.o.Now()
 	r.DurationUS = now.Sub(j.started).Microseconds()
 	data, err := json.Marshal(r)
-	if err != nil { // Only an output that is no JSON could do that.
-		r.Output = nil
-		data, _ = json.Marshal(r)
+	if err != nil { // Only an output that is no JSON could do that, and outputs come from an encoder.
+		w.log.LogAttrs(ctx, slog.LevelError, "encoding a result", append(j.attrs(), slog.Any("err", err))...)
 	}
 	e := event.Envelope{
 		ID: id, Source: Source, Type: event.ResultType(j.at.Action), Subject: j.at.Site + "/" + j.at.Session,

@@ -36,7 +36,7 @@ func page(name, path string) actions.Site {
 }
 
 // newWorld starts a world with the demo sites and the further ones.
-func newWorld(t *testing.T, p plan, further ...actions.Site) *world {
+func newWorld(t testing.TB, p plan, further ...actions.Site) *world {
 	t.Helper()
 	w := &world{vendor: botstar.New(botstar.Options{})}
 	hosts := maps.Clone(w.vendor.Hosts())
@@ -49,7 +49,7 @@ func newWorld(t *testing.T, p plan, further ...actions.Site) *world {
 		}
 	})
 	w.dir = t.TempDir()
-	must(t, os.Chmod(filepath.Dir(w.dir), 0o711)) //nolint:gosec // The browser's user passes it.
+	must(t, os.Chmod(filepath.Dir(w.dir), 0o711))
 	w.pool, err = browser.New(bustest.Log(t), browser.Options{
 		Dir: w.dir, Resolve: server.Resolve(), TrustSPKI: []string{server.SPKI()},
 	})
@@ -68,7 +68,7 @@ func newWorld(t *testing.T, p plan, further ...actions.Site) *world {
 	return w
 }
 
-func (w *world) in(t *testing.T) *world {
+func (w *world) in(t testing.TB) *world {
 	t.Helper()
 	inner := *w
 	inner.rig = w.rig.in(t)
