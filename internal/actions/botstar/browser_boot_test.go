@@ -136,8 +136,7 @@ func TestBoot(t *testing.T) {
 }
 
 // TestBootFaults boots a vendor that is ill, and boots again when it is well.
-//
-//nolint:paralleltest,tparallel // There is one vendor, whose faults change.
+// There is one vendor, whose faults change: its parts run one after another.
 func TestBootFaults(t *testing.T) {
 	t.Parallel()
 	w := setup(t, vendor.Options{})
@@ -169,8 +168,7 @@ func TestBootFaults(t *testing.T) {
 
 // TestSlowScript fails after the boot has given up, and the next boot puts the
 // snippet in anew. On a full page the page's own snippet may have failed.
-//
-//nolint:paralleltest,tparallel // There is one vendor, whose faults change.
+// There is one vendor, whose faults change: its parts run one after another.
 func TestSlowScript(t *testing.T) {
 	t.Parallel()
 	w := setup(t, vendor.Options{})

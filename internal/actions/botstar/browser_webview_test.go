@@ -46,6 +46,9 @@ func TestWebview(t *testing.T) {
 		t.Errorf("plan (-want +got):\n%s", diff)
 	}
 	opened := s.webview
+	if opened == nil {
+		t.Fatal("the page is not open")
+	}
 	if out := get(map[string]any{"parameter_name": "seats", "url": calculator, "inputs": inputs}); *out.Value != "12" || out.Type != "number" {
 		t.Errorf("seats: %+v", out)
 	}
@@ -69,6 +72,7 @@ func TestWebview(t *testing.T) {
 		{"output", map[string]any{"response": "x", "outputs": map[string]any{"totl": 3}}, fault.NotDeclared, "/params/outputs/totl"},
 		{"type", map[string]any{"response": "x", "outputs": map[string]any{"total": "3"}}, fault.SchemaViolation, "/params/outputs/total"},
 		{"outlet", map[string]any{"response": "x", "outlet_name": "Elsewhere"}, fault.NotDeclared, "/params/outlet_name"},
+		{"inputs", map[string]any{"response": "x", "inputs": map[string]any{"plan": "Company"}}, fault.SchemaViolation, "/params/inputs"},
 		{"origin", map[string]any{"response": "x", "url": "https://" + shop.DocsHost + "/"}, fault.WebviewNotAllowed, "/params/url"},
 	} {
 		_, err := s.do(sendAction, tt.params)
@@ -161,8 +165,15 @@ func TestBrokenWebviews(t *testing.T) {
 	t.Run("a response at once", func(t *testing.T) {
 		t.Parallel()
 		s := w.open(t, site(), event.Visitor{UserID: "misspelt"})
-		s.must(event.Confirmed, sendAction, map[string]any{
-			"response": "done", "outputs": map[string]any{"total": 12}, "url": shop.Origin + "/webview/misspelt-output.html",
+		c := s.must(event.Confirmed, sendAction, map[string]any{
+			"response": "done", "outputs": map[string]any{"total": 12}, "url": shop.Origin + "/webview/misspelt-output.html?token=secret",
 		})
+		if len(c.Outcome.Notices) != 2 {
+			t.Fatalf("it tells %d facts", len(c.Outcome.Notices))
+		}
+		want := event.WebviewOpened{URL: shop.Origin + "/webview/misspelt-output.html"}
+		if diff := cmp.Diff(want, c.Outcome.Notices[0].Data(event.Occurrence{})); diff != "" {
+			t.Errorf("the first fact (-want +got):\n%s", diff)
+		}
 	})
 }

@@ -37,8 +37,8 @@ func clearProfile() actions.Spec {
 		Aliases: names("Clear user profile"),
 		Scope:   event.ClassWrite, Plane: actions.PlanePage, Idempotent: true,
 		Timeout: bounds(30*time.Second, 120*time.Second),
-		Verification: "The widget origin's storage was read back empty by the browser, and from an isolated world: " +
-			"the new frame's initData holds no user.",
+		Verification: "The browser has confirmed that stores and cookies of the widget's origin are cleared; from an isolated world: " +
+			"one container, and the new frame's initData holds no user.",
 		Reasons: pageReasons(fault.UnsupportedExecutor, fault.WidgetNotReady, fault.WidgetFailed),
 	}
 	return actions.New(spec, runClear, verifyClear)
@@ -61,6 +61,7 @@ func runClear(ctx context.Context, env actions.Env, in ClearProfileIn) (actions.
 		return done, err
 	}
 	*env.Profile = actions.Profile{Sent: env.Profile.Sent, SentFor: env.Profile.SentFor} // BotStar's budget does not come back.
+	done.Evidence = []event.Evidence{evidence(env, "storage", "the browser has cleared the stores and cookies of "+widgetOrigin)}
 	done.Output = ClearProfileOut{BrowserCleared: true, Remounted: remounted}
 	done.Notices = []actions.Notice{{Name: event.FactUserCleared, Data: func(o event.Occurrence) any {
 		return event.UserCleared{Occurrence: o, Browser: true}

@@ -63,7 +63,7 @@ func getParameter() actions.Spec {
 }
 
 func runGetParameter(ctx context.Context, env actions.Env, in GetParameterIn) (actions.Done[GetParameterOut], error) {
-	on, err := webviewPage(ctx, env, in.URL, in.Inputs)
+	on, notices, err := webviewPage(ctx, env, in.URL, in.Inputs)
 	if err != nil {
 		return actions.Done[GetParameterOut]{}, err
 	}
@@ -79,7 +79,7 @@ func runGetParameter(ctx context.Context, env actions.Env, in GetParameterIn) (a
 		return actions.Done[GetParameterOut]{}, fmt.Errorf("reading the parameter: %w", err)
 	}
 	out := GetParameterOut{Name: in.ParameterName, Value: answer.Value, Declared: answer.Declared}
-	done := actions.Done[GetParameterOut]{Webview: on.Page}
+	done := actions.Done[GetParameterOut]{Webview: on.Page, Notices: notices}
 	if answer.Declared {
 		f := parseField(answer.Content)
 		out.Type, out.Description = f.Type, clip(f.Description, 1000)

@@ -79,7 +79,7 @@ func runSendResponse(ctx context.Context, env actions.Env, in SendResponseIn) (a
 	if err := checkNames(in.Outputs, "/params/outputs"); err != nil {
 		return done, err
 	}
-	on, err := webviewPage(ctx, env, in.URL, in.Inputs)
+	on, notices, err := webviewPage(ctx, env, in.URL, in.Inputs)
 	if err != nil {
 		return done, err
 	}
@@ -102,10 +102,10 @@ func runSendResponse(ctx context.Context, env actions.Env, in SendResponseIn) (a
 		return done, fmt.Errorf("sending the response: %w", err)
 	}
 	fact := event.WebviewResponded{URL: clip(answer.URL, 2048), Response: in.Response, Outputs: in.Outputs, Outlet: in.OutletName}
-	done.Notices = []actions.Notice{{Name: event.FactWebviewResponded, Data: func(o event.Occurrence) any {
+	done.Notices = append(notices, actions.Notice{Name: event.FactWebviewResponded, Data: func(o event.Occurrence) any {
 		fact.Occurrence = o
 		return fact
-	}}}
+	}})
 	done.Evidence = []event.Evidence{evidence(env, "sdk", "the SDK's promise was resolved")}
 	done.Output = SendResponseOut{Resolved: true, arrived: arg.equal(answer.Host)}
 	env.Webview = on.Page

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/internal/actions"
+	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
 )
 
@@ -104,28 +105,43 @@ func parseField(content string) field {
 
 // webviewPage returns the environment of the webview page: the one that is
 // open, or the one that the address asks for. The page is ready when it
-// returns: its own onChatBotReady has been called.
-func webviewPage(ctx context.Context, env actions.Env, address string, inputs map[string]any) (actions.Env, error) {
+// returns: its own onChatBotReady has been called. The notices tell of a page
+// that was opened.
+func webviewPage(ctx context.Context, env actions.Env, address string, inputs map[string]any) (actions.Env, []actions.Notice, error) {
 	if err := checkNames(inputs, "/params/inputs"); err != nil {
-		return env, err
+		return env, nil, err
 	}
 	if address == "" {
 		if env.Webview == nil {
-			return env, fault.New(fault.WebviewNotOpen, "no webview page is open in this session").At("/params/url")
+			return env, nil, fault.New(fault.WebviewNotOpen, "no webview page is open in this session").At("/params/url")
 		}
-		_, err := start(ctx, env.On(env.Webview), inputs)
-		return env.On(env.Webview), err
+		same, err := start(ctx, env.On(env.Webview), inputs)
+		if err == nil && !same {
+			err = fault.New(fault.SchemaViolation, "the page that is open runs with other inputs").At("/params/inputs").
+				WithFix("name the page in url to open it again with these inputs")
+		}
+		return env.On(env.Webview), nil, err
 	}
 	if err := allowed(env.Site, address); err != nil {
-		return env, err
+		return env, nil, err
 	}
 	if env.Webview != nil && env.State.WebviewURL == address {
 		on := env.On(env.Webview)
 		if same, err := start(ctx, on, inputs); err != nil || same {
-			return on, err
+			return on, nil, err
 		}
 	}
-	return openWebview(ctx, env, address, inputs)
+	on, err := openWebview(ctx, env, address, inputs)
+	if err != nil {
+		return on, nil, err
+	}
+	bare := address
+	if i := strings.IndexAny(address, "?#"); i >= 0 {
+		bare = address[:i] // A query may be personal.
+	}
+	return on, []actions.Notice{{Name: event.FactWebviewOpened, Data: func(o event.Occurrence) any {
+		return event.WebviewOpened{Occurrence: o, URL: bare}
+	}}}, nil
 }
 
 func openWebview(ctx context.Context, env actions.Env, address string, inputs map[string]any) (actions.Env, error) {
