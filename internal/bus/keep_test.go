@@ -326,6 +326,33 @@ func TestSendHearsTheAnswer(t *testing.T) {
 	}
 }
 
+// TestAQuickSenderIsNotRefused has a sender with one command under way at a
+// time, whose settled commands the server has not removed yet.
+func TestAQuickSenderIsNotRefused(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t)
+	work(t, b, bus.CommandOptions{}, func(_ context.Context, d *bus.Delivery) error {
+		e, err := d.Envelope()
+		if err != nil {
+			return err
+		}
+		out, subject := result(t, e, event.Succeeded)
+		d.After(b.PublishAsync(subject, out))
+		return b.Answer(d.ReplyTo, out)
+	})
+	for range 2000 {
+		e, subject := command(t, "s1")
+		reply, err := b.Send(t.Context(), subject, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := reply.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		reply.Close()
+	}
+}
+
 // TestALostAnswerIsFoundInTheHistory has a worker whose answer never arrives.
 func TestALostAnswerIsFoundInTheHistory(t *testing.T) {
 	t.Parallel()

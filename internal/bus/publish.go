@@ -14,10 +14,15 @@ import (
 	"github.com/parley-chat/parley/internal/fault"
 )
 
-// retryFirst and retryMost bound the pauses between attempts to publish.
 const (
+	// retryFirst and retryMost bound the pauses between attempts to publish.
 	retryFirst = 50 * time.Millisecond
 	retryMost  = 2 * time.Second
+	// fullWait is how long a publisher that waits bears a full queue. The server
+	// removes settled commands in bursts, some milliseconds later, so a quick
+	// sender who never has two commands under way can meet a full queue.
+	fullWait  = 500 * time.Millisecond
+	fullPause = 5 * time.Millisecond
 )
 
 // Receipt says where a message is stored.
@@ -34,7 +39,21 @@ type Receipt struct {
 // Publish tries again, until the context ends or Options.Timeout has passed. A
 // denied permission and an event that is too large are known at once.
 func (b *Bus) Publish(ctx context.Context, subject string, e event.Envelope) (Receipt, error) {
-	return b.PublishAsync(subject, e).Wait(ctx)
+	return b.sendNow(ctx, envelopeMsg(subject, e))
+}
+
+// sendNow sends the message and waits until it is stored. It bears a queue that
+// is full for a moment; a message that was sent ahead of others must not, or
+// they would overtake it.
+func (b *Bus) sendNow(ctx context.Context, msg *nats.Msg) (Receipt, error) {
+	begun, pause := time.Now(), fullPause
+	for {
+		receipt, err := b.send(msg, nil).Wait(ctx)
+		if fault.CodeOf(err) != fault.Exhausted || time.Since(begun) > fullWait || !b.pause(ctx, pause) {
+			return receipt, err
+		}
+		pause *= 2
+	}
 }
 
 // PublishAsync sends the event and returns before it is stored. Events that one

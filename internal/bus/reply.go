@@ -46,7 +46,7 @@ func (b *Bus) Send(ctx context.Context, subject string, e event.Envelope) (*Repl
 	}
 	msg := envelopeMsg(subject, e)
 	msg.Header[headerReply] = []string{b.inbox.prefix + r.token}
-	if r.Receipt, err = b.send(msg, nil).Wait(ctx); err != nil {
+	if r.Receipt, err = b.sendNow(ctx, msg); err != nil {
 		r.Close()
 		return nil, err
 	}

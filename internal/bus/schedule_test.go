@@ -3,6 +3,7 @@ package bus_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +32,31 @@ func arrivals(t *testing.T, b *bus.Bus) <-chan arrival {
 	return came
 }
 
+// busy tells how late timers of this process are: so much later may the
+// server's be on a machine that is overloaded.
+type busy struct {
+	mu   sync.Mutex
+	late time.Duration
+}
+
+func newBusy() *busy { return &busy{} }
+
+// watch sets a timer for the time.
+func (b *busy) watch(at time.Time) {
+	time.AfterFunc(time.Until(at), func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		// The server needs some turns of the scheduler for what this does in one.
+		b.late = max(b.late, 4*time.Since(at))
+	})
+}
+
+func (b *busy) most() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.late
+}
+
 func due(session string) string {
 	return event.DueCommandSubject(event.ClassWrite, action, "shop", session)
 }
@@ -40,11 +66,13 @@ func TestATimerFiresOnTimeAndBecomesACommand(t *testing.T) {
 	b := bustest.Start(t)
 	came := arrivals(t, b)
 	want := map[string]time.Time{}
+	busy := newBusy()
 	for i := range 20 {
 		e, _ := command(t, fmt.Sprintf("s%d", i))
 		// Within one second, where a time that is cut to seconds would show.
 		at := time.Now().Add(300*time.Millisecond + time.Duration(i)*37*time.Millisecond)
 		want[e.ID] = at
+		busy.watch(at)
 		if err := b.Schedule(t.Context(), event.TimerSubject("shop", e.Subject, "reminder"), at, due(e.Subject), e); err != nil {
 			t.Fatal(err)
 		}
@@ -55,8 +83,8 @@ func TestATimerFiresOnTimeAndBecomesACommand(t *testing.T) {
 		if late < 0 {
 			t.Errorf("%s fired %s early", a.id, -late)
 		}
-		if late > 500*time.Millisecond {
-			t.Errorf("%s fired %s late", a.id, late)
+		if late > 500*time.Millisecond+busy.most() {
+			t.Errorf("%s fired %s late, and timers of this process up to %s", a.id, late, busy.most())
 		}
 		if address, err := event.ParseCommandSubject(a.subject); err != nil || address.Action != action {
 			t.Errorf("it came on %s: %v", a.subject, err)
@@ -99,6 +127,8 @@ func TestATimerSurvivesARestart(t *testing.T) {
 	passed, _ := command(t, "s1")
 	ahead, _ := command(t, "s2")
 	now := time.Now()
+	busy := newBusy()
+	busy.watch(now.Add(1500 * time.Millisecond))
 	for e, at := range map[string]time.Time{"s1": now.Add(200 * time.Millisecond), "s2": now.Add(1500 * time.Millisecond)} {
 		of := passed
 		if e == "s2" {
@@ -116,7 +146,7 @@ func TestATimerSurvivesARestart(t *testing.T) {
 		t.Errorf("fired: %s, want %s", got.id, passed.ID)
 	}
 	got := receive(t, came, "the timer ahead")
-	if late := got.at.Sub(now.Add(1500 * time.Millisecond)); got.id != ahead.ID || late < 0 || late > 500*time.Millisecond {
+	if late := got.at.Sub(now.Add(1500 * time.Millisecond)); got.id != ahead.ID || late < 0 || late > 500*time.Millisecond+busy.most() {
 		t.Errorf("fired: %s, %s late", got.id, late)
 	}
 }
