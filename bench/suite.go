@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"slices"
 
 	"github.com/parley-chat/parley/bench/report"
 )
@@ -53,11 +54,22 @@ func suite() []benchmark {
 	return []benchmark{warmAction(), warmThroughput(), coldSession(), coldFullPage(), busPath(), codec()}
 }
 
-// small returns the benchmark for a look whether it runs at all.
+// small returns the benchmark for a look whether it runs at all. A contender
+// whose browser is not installed is left out: only the benchmarks need it.
 func (b benchmark) small() benchmark {
 	b.repeats = 1
 	b.jobs = min(b.jobs, 2*max(b.window, 1))
-	b.sessions = min(b.sessions, 3)
+	if b.pages {
+		b.sessions = min(b.sessions, 3)
+	}
+	b.promises = nil
+	b.contenders = slices.DeleteFunc(b.contenders, func(c contender) bool {
+		if c.binary == "" {
+			return false
+		}
+		_, err := os.Stat(c.binary)
+		return err != nil
+	})
 	return b
 }
 
