@@ -1,6 +1,9 @@
 package fault
 
-import "slices"
+import (
+	"slices"
+	"sync"
+)
 
 // Reason is the exact kind of a failure. Programs switch on it.
 type Reason string
@@ -71,13 +74,22 @@ type Entry struct {
 	Fix     string
 }
 
+// entries finds a reason's description. It is made once and never changed.
+//
+//nolint:gochecknoglobals // as said.
+var entries = sync.OnceValue(func() map[Reason]Entry {
+	byReason := map[Reason]Entry{}
+	for _, entry := range table() {
+		byReason[entry.Reason] = entry
+	}
+	return byReason
+})
+
 // Entry returns the description of the reason. An unknown reason is an
 // internal error.
 func (r Reason) Entry() Entry {
-	for _, entry := range table() {
-		if entry.Reason == r {
-			return entry
-		}
+	if entry, ok := entries()[r]; ok {
+		return entry
 	}
 	return Entry{Reason: r, Code: Internal, Meaning: "a reason that is not in the table", Fix: "report this as a bug"}
 }
