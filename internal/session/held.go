@@ -177,17 +177,20 @@ func (h *held) open(ctx context.Context) error {
 		return fmt.Errorf("opening the page of site %s: %w", h.site.Name, err)
 	}
 	h.m.seen.opened.Add(1)
-	h.main, h.doubtful = h.attend(ctx, tab, r.URL, false), true
+	h.main, h.doubtful = h.attend(tab, r.URL, false), true
 	h.paged.Store(true)
 	return nil
 }
 
 // attend begins to listen to the tab.
-func (h *held) attend(ctx context.Context, tab Tab, address string, further bool) *page {
+func (h *held) attend(tab Tab, address string, further bool) *page {
 	p := newPage(tab, address, further)
-	listening, deafen := context.WithCancel(context.WithoutCancel(ctx))
+	listening, deafen := context.WithCancel(h.m.life)
 	p.deafen = deafen
-	h.m.work.Go(func() { h.listen(listening, p) })
+	h.m.work.Go(func() {
+		defer deafen()
+		h.listen(listening, p)
+	})
 	return p
 }
 

@@ -282,6 +282,25 @@ func TestCloseLosesNothing(t *testing.T) {
 	}
 }
 
+// TestCloseDoesNotWaitForEver closes the manager while a command holds a page.
+func TestCloseDoesNotWaitForEver(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, bustest.Start(t), session.Options{})
+	h.with(event.Visitor{UserID: "u-1"}, func(l *session.Lease, env actions.Env) {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if err := h.Close(ctx); !errors.Is(err, fault.New(fault.ShuttingDown, "")) {
+			t.Errorf("closing while a command runs: %v", err)
+		}
+		if err := env.Page.Call(t.Context(), "say", map[string]any{}, nil); err == nil {
+			t.Error("the page is still open")
+		}
+		if l.Paged() {
+			t.Error("the session still has a page")
+		}
+	})
+}
+
 // TestFactsWaitForTheBus has a page speak while the server is away.
 func TestFactsWaitForTheBus(t *testing.T) {
 	t.Parallel()

@@ -79,7 +79,7 @@ func (w *world) in(t testing.TB) *world {
 func (w *world) healthy(o order) {
 	w.t.Helper()
 	w.vendor.Set(botstar.Faults{})
-	next := order{action: "botstar.widget.open", visitor: o.visitor}
+	next := order{action: "botstar.widget.open", visitor: o.visitor, timeout: 25_000}
 	if result := w.succeed(next); !result.Verified {
 		w.t.Errorf("the next command: %+v", result)
 	}
