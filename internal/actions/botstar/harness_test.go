@@ -156,6 +156,9 @@ const personal = `{
   "test.respond": (arg) => { window.BotStarWebview("sendResponse", arg.response, arg.outputs, arg.outlet); },
   "test.go": (arg) => { setTimeout(() => location.assign(arg.to), 0); },
   "test.has": (arg) => document.querySelectorAll(arg.selector).length,
+  "test.ready": ((ready) => () => ready)(new Promise((resolve) => addEventListener("message", (e) => {
+    if (e.source !== null && e.data && e.data.source === "bs-standin" && e.data.type === "ready") setTimeout(resolve, 0);
+  }))),
   "test.text": (arg) => document.querySelector(arg.selector).textContent,
 }`
 
