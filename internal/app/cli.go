@@ -47,7 +47,7 @@ type helpFlag bool
 
 // BeforeReset prints the help and ends the command.
 func (helpFlag) BeforeReset(k *kong.Context) error {
-	if err := kong.DefaultHelpPrinter(kong.HelpOptions{Compact: true, WrapUpperBound: 100}, k); err != nil {
+	if err := kong.DefaultHelpPrinter(kong.HelpOptions{Compact: true, WrapUpperBound: 100, ValueFormatter: kong.DefaultHelpValueFormatter}, k); err != nil {
 		return fmt.Errorf("printing the help: %w", err)
 	}
 	return errHelp

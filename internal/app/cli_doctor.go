@@ -43,6 +43,7 @@ type doctor struct {
 	*cli
 	quiet bool
 	view  view
+	odds  int
 	ills  int
 }
 
@@ -77,6 +78,7 @@ func (d *doctor) found(m mood, what, text, fix string) {
 		}
 	case odd:
 		mark, colour = "!", yellow
+		d.odds++
 	case ill:
 		mark, colour = "✗", red
 		d.ills++
@@ -92,7 +94,11 @@ func (d *doctor) wrong(what string, err error) { d.found(ill, what, err.Error(),
 
 func (d *doctor) end() error {
 	if d.ills == 0 {
-		_, err := fmt.Fprintln(d.Stdout, d.view.paint(green, "All is well."))
+		text := "All is well."
+		if d.odds > 0 {
+			text = "Nothing is wrong; the lines with ! are worth a look."
+		}
+		_, err := fmt.Fprintln(d.Stdout, d.view.paint(green, text))
 		return err
 	}
 	_, _ = fmt.Fprintln(d.Stdout, d.view.paint(red, fmt.Sprintf("%d of the checks failed.", d.ills)))

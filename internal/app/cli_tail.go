@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/parley-chat/parley/internal/bus"
@@ -52,10 +53,21 @@ func (t *tailCmd) Run(ctx context.Context, c *cli) error {
 		_, _ = fmt.Fprintln(c.Stderr, "watching; Ctrl-C ends")
 	}
 	view := view{colour: c.Terminal.Out}
+	var history []*bus.Delivery
 	for d, err := range b.Tail(ctx, o) {
 		if err != nil {
 			return err
 		}
+		if t.NoWait { // It ends, so it can be shown in the order of time.
+			history = append(history, d)
+			continue
+		}
+		if err := t.show(c, view, d); err != nil {
+			return err
+		}
+	}
+	slices.SortStableFunc(history, func(a, b *bus.Delivery) int { return a.StoredAt.Compare(b.StoredAt) })
+	for _, d := range history {
 		if err := t.show(c, view, d); err != nil {
 			return err
 		}

@@ -50,7 +50,7 @@ type WorkerConfig struct {
 	Name    string        `yaml:"name"    doc:"the worker's name in results and logs; empty means the host's name"`
 	Actions []string      `yaml:"actions" doc:"the actions that this worker takes, such as botstar.widget.*; empty means all"`
 	Lanes   int           `yaml:"lanes"   doc:"sessions that are worked on at the same time" default:"16" min:"1" max:"1000"`
-	Grace   time.Duration `yaml:"grace"   doc:"how long running actions may go on after the worker was told to stop" default:"20s" min:"0s" max:"10m"`
+	Grace   time.Duration `yaml:"grace"   doc:"how long running actions may go on after the worker was told to stop" default:"20s" min:"1s" max:"10m"`
 }
 
 // WorkflowsConfig says where the rules are.

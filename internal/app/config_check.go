@@ -195,7 +195,9 @@ func (v *validator) provider(at string, s SiteConfig) {
 // urls checks the site's page and the origins of its webviews.
 func (v *validator) urls(at string, s SiteConfig) {
 	u, err := url.Parse(s.URL)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil {
+	if s.URL == "" {
+		// It follows from the domains, and there is something wrong with those.
+	} else if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil {
 		v.report(at+".url", "write https://shop.example.com/", "%q is not the address of a page", s.URL)
 	} else if len(s.Domains) > 0 && !slices.ContainsFunc(s.Domains, func(d string) bool { return domainMatch(d, u) > 0 }) {
 		v.report(at+".url", "use a page on one of the site's `domains:`, or add its host there", "the host %s is none of the site's domains", u.Host)

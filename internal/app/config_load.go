@@ -87,7 +87,10 @@ func (s *SiteConfig) fill() {
 		}
 		return k.set(k.field.Tag.Get("default"))
 	})
-	if s.URL == "" && len(s.Domains) > 0 {
+	if s.URL != "" || len(s.Domains) == 0 {
+		return
+	}
+	if _, ok := parseDomain(s.Domains[0]); ok {
 		s.URL = "https://" + strings.TrimSuffix(s.Domains[0], "/") + "/"
 	}
 }

@@ -158,8 +158,7 @@ func (s *show) play(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	known, err := s.ledger(ctx)
-	if err != nil {
+	if err := s.ledger(ctx); err != nil {
 		return err
 	}
 	picture, err := s.picture(ctx)
@@ -176,7 +175,7 @@ func (s *show) play(ctx context.Context) error {
 		return err
 	}
 	s.say("\n%s in %.1fs; the widget was open after %.1fs\n", s.view.paint(green, "It works"), time.Since(s.began).Seconds(), opened.at.Seconds())
-	s.say("  vendor   BotStar's stand-in knows %s\n  picture  %s\n", known, picture)
+	s.say("  picture of the open widget: %s\n", picture)
 	return nil
 }
 
@@ -223,15 +222,17 @@ func (s *show) fact(ctx context.Context, fact string) (sight, error) {
 
 // ledger asks the vendor itself what it knows of the visitor: an update cannot
 // be seen on the page.
-func (s *show) ledger(ctx context.Context) (string, error) {
+func (s *show) ledger(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, demoPatience)
 	defer cancel()
 	at, err := s.dev.vendor.Ledger().Wait(ctx, func(l botstar.Snapshot) bool { return l.Count(demoUser, botstar.Updated) > 0 })
 	if err != nil {
-		return "", fault.New(fault.NotConfirmed, "the update did not reach the vendor").Because(err)
+		return fault.New(fault.NotConfirmed, "the update did not reach the vendor").Because(err)
 	}
 	entries := at.Of(demoUser)
-	return fmt.Sprintf("%s: %s", demoUser, pairs(entries[len(entries)-1].After.Attributes)), nil
+	s.say("%s  %s  %s\n", s.view.stamp(time.Now()), s.view.paint(green, "✓ the vendor's own ledger has the update"),
+		s.view.paint(dim, pairs(entries[len(entries)-1].After.Attributes)))
+	return nil
 }
 
 // picture takes a picture of the visitor's page, and returns its path.

@@ -51,7 +51,7 @@ func (d *devCmd) Run(ctx context.Context, c *cli) error {
 		cfg.Bus.Listen = freeAddress(ctx, cfg.Bus.Listen)
 	}
 	if cfg.Telemetry.Level == "info" && !c.flags.Verbose {
-		cfg.Telemetry.Level = "warn" // The tail tells what happens.
+		cfg.Telemetry.Level = "error" // The tail tells what happens.
 	}
 	dev, err := startDev(ctx, c, cfg, func(string, string) {})
 	if err != nil {

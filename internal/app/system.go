@@ -84,7 +84,7 @@ func Start(ctx context.Context, log *slog.Logger, cfg *Config, parts Parts) (_ *
 	if err := s.startBrowsers(ctx, parts); err != nil {
 		return nil, err
 	}
-	parts.Started("Chromium", "")
+	parts.Started("Chromium", "headless, a context of its own for each visitor")
 	if err := s.join(ctx, parts); err != nil {
 		return nil, err
 	}

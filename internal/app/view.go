@@ -55,14 +55,15 @@ func (v view) line(subject string, at time.Time, e event.Envelope) string {
 	if at.IsZero() {
 		at = e.Time
 	}
-	text := fmt.Sprintf("%s  %s  %s", v.stamp(at), v.paint(row.colour, pad(row.kind, 7)), pad(row.what, 30))
+	text := fmt.Sprintf("%s  %s  %s  %s", v.stamp(at), v.paint(row.colour, pad(row.kind, 7)),
+		v.paint(dim, pad(row.whose, 11)), pad(row.what, 22))
 	if row.how != "" {
 		text += "  " + v.paint(row.colour, row.how)
 	}
 	if row.more != "" {
-		text += "  " + row.more
+		text += "  " + v.paint(dim, row.more)
 	}
-	return text + "  " + v.paint(dim, row.whose)
+	return strings.TrimRight(text, " ")
 }
 
 // row is a line in its parts.
@@ -108,7 +109,7 @@ func (r *row) result(e event.Envelope) {
 	_ = json.Unmarshal(e.Data, &data) // What cannot be read is shown as empty.
 	r.kind, r.what = "result", data.Action
 	r.how, r.colour = verdict(data)
-	r.more = (time.Duration(data.DurationUS) * time.Microsecond).Round(100 * time.Microsecond).String()
+	r.more = took(time.Duration(data.DurationUS) * time.Microsecond)
 	if data.Problem != nil {
 		r.more = printable(data.Problem.Message)
 	}
@@ -122,7 +123,7 @@ func verdict(r event.Result) (text, colour string) {
 		case event.Confirmed:
 			return "verified", green
 		case event.Unverifiable:
-			return "done, nothing to look at", green
+			return "done, unverifiable", green
 		case event.Unconfirmed, event.Contradicted:
 			return string(r.Verdict), yellow
 		}
@@ -157,6 +158,17 @@ func (r *row) dead(e event.Envelope) {
 	_ = json.Unmarshal(e.Data, &data) // What cannot be read is shown as empty.
 	r.kind, r.what, r.colour = "dead", data.Problem.Reason, red
 	r.more = printable(data.Problem.Message)
+}
+
+// took shows a duration with as many digits as tell something.
+func took(d time.Duration) string {
+	switch {
+	case d >= time.Second:
+		return d.Round(10 * time.Millisecond).String()
+	case d >= 10*time.Millisecond:
+		return d.Round(time.Millisecond).String()
+	}
+	return d.Round(100 * time.Microsecond).String()
 }
 
 // whose returns the site and the beginning of the session's key.
