@@ -19,13 +19,25 @@ import (
 
 // validator collects what is wrong in a configuration.
 type validator struct {
-	source   *workflow.Source
-	catalog  *actions.Catalog
-	problems []workflow.Problem
+	source  *workflow.Source
+	catalog *actions.Catalog
+	// overridden names, by key, the variable that the value came from.
+	overridden map[string]string
+	problems   []workflow.Problem
 }
 
 func (v *validator) report(path, fix, format string, args ...any) {
-	v.problems = append(v.problems, v.source.Problem(path, fix, format, args...))
+	problem := v.source.Problem(path, fix, format, args...)
+	if variable, ok := v.overridden[path]; ok {
+		problem = workflow.Problem{File: "the environment variable " + variable, Path: path, Message: problem.Message, Fix: fix}
+	}
+	v.problems = append(v.problems, problem)
+}
+
+// secret reports a secret that stands in the open, without showing it.
+func (v *validator) secret(path, fix string) {
+	v.report(path, fix, "a secret never stands in the configuration")
+	v.problems[len(v.problems)-1].Excerpt = ""
 }
 
 func (v *validator) config(c *Config) {
@@ -87,8 +99,8 @@ func nearest(value string, choices []string) string {
 }
 
 func (v *validator) bus(b BusConfig) {
-	if wrong := b.Credentials.check(); wrong != "" {
-		v.report("bus.credentials", "write env:NAME or file:/path", "%s", wrong)
+	if !b.Credentials.legal() {
+		v.secret("bus.credentials", "write env:NAME or file:/path")
 	}
 	if b.Listen != "" {
 		v.address("bus.listen", b.Listen)
@@ -100,7 +112,7 @@ func (v *validator) bus(b BusConfig) {
 		case err != nil || u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme):
 			v.report("bus.url", "write nats://host:4222", "%q is not the address of a NATS server", redact(server))
 		case u.User != nil:
-			v.report("bus.url", "use bus.credentials with env:NAME or file:/path", "a secret never stands in the configuration")
+			v.secret("bus.url", "use bus.credentials with env:NAME or file:/path")
 		}
 	}
 }

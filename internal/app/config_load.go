@@ -71,10 +71,11 @@ func parseConfig(file string, text []byte, env Env, catalog *actions.Catalog) (*
 		site.fill()
 		c.Sites[name] = site
 	}
-	if err := c.override(env); err != nil {
+	overridden, err := c.override(env)
+	if err != nil {
 		return nil, err
 	}
-	v := validator{source: source, catalog: catalog}
+	v := validator{source: source, catalog: catalog, overridden: overridden}
 	v.config(c)
 	return c, source.Fail(v.problems...)
 }
@@ -162,12 +163,15 @@ func (k key) set(text string) error {
 	return nil
 }
 
-// override applies the environment. A variable that names no key is a warning,
+// override applies the environment, and returns the keys that it changed. A variable that names no key is a warning,
 // because others may set it: Kubernetes does for a service of that name.
-func (c *Config) override(env Env) error {
-	known := []string{envPrefix + "CONFIG"}
+func (c *Config) override(env Env) (map[string]string, error) {
+	known, changed := []string{envPrefix + "CONFIG"}, map[string]string{}
 	err := eachKey(reflect.ValueOf(c).Elem(), "", func(k key) error {
 		known = append(known, k.env())
+		if env[k.env()] != "" {
+			changed[k.path] = k.env()
+		}
 		if err := k.set(env[k.env()]); err != nil {
 			return fault.New(fault.BadConfig, "the environment variable %s: %s", k.env(), err).
 				WithFix("correct or unset it; it overrides %s", k.path)
@@ -188,7 +192,7 @@ func (c *Config) override(env Env) error {
 		}
 		c.Warnings = append(c.Warnings, warning)
 	}
-	return err
+	return changed, err
 }
 
 // Locate returns the name of the configuration file: the one that was named, or

@@ -8,14 +8,10 @@ import (
 	"github.com/parley-chat/parley/internal/fault"
 )
 
-// check says what is wrong with the reference, or "".
-func (s Secret) check() string {
+// legal reports whether it is a reference, or empty.
+func (s Secret) legal() bool {
 	kind, rest, _ := strings.Cut(string(s), ":")
-	switch {
-	case s == "", kind == "env" && rest != "", kind == "file" && strings.HasPrefix(rest, "/"):
-		return ""
-	}
-	return "a secret never stands in the configuration"
+	return s == "" || kind == "env" && rest != "" || kind == "file" && strings.HasPrefix(rest, "/")
 }
 
 // Path returns the path of the file that the reference names: of file:/path the

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -199,6 +200,9 @@ func (s *Source) syntax(err error) Problem {
 	return p
 }
 
+// userinfo is the name and password in an address: an excerpt does not show it.
+var userinfo = regexp.MustCompile(`://[^/@\s]+@`) //nolint:gochecknoglobals // compiled once, never changed.
+
 // excerpt returns the line and the two before it, with a mark under the column.
 func (s *Source) excerpt(line, column int) string {
 	if line < 1 || line > len(s.lines) {
@@ -210,7 +214,7 @@ func (s *Source) excerpt(line, column int) string {
 		if n == line {
 			mark = ">"
 		}
-		fmt.Fprintf(&b, "%s %4d | %s\n", mark, n, s.lines[n-1])
+		fmt.Fprintf(&b, "%s %4d | %s\n", mark, n, userinfo.ReplaceAllString(s.lines[n-1], "://***@"))
 	}
 	b.WriteString("       | " + strings.Repeat(" ", max(0, column-1)) + "^")
 	return b.String()
