@@ -75,7 +75,7 @@ func (c *chrome) OpenPage(ctx context.Context, address string, driver actions.Dr
 	if err != nil {
 		return nil, fmt.Errorf("opening the webview: %w", err)
 	}
-	c.h.webview = c.h.attend(tab, address, true)
+	c.h.webview = c.h.attend(tab, address, true) //nolint:contextcheck // A page outlives the command that opened it.
 	return tab, nil
 }
 

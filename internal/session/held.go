@@ -177,7 +177,7 @@ func (h *held) open(ctx context.Context) error {
 		return fmt.Errorf("opening the page of site %s: %w", h.site.Name, err)
 	}
 	h.m.seen.opened.Add(1)
-	h.main, h.doubtful = h.attend(tab, r.URL, false), true
+	h.main, h.doubtful = h.attend(tab, r.URL, false), true //nolint:contextcheck // A page outlives the command that opened it.
 	h.paged.Store(true)
 	return nil
 }

@@ -85,6 +85,7 @@ func TestFaults(t *testing.T) {
 func TestLies(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, plan{})
+	const tries = 10
 	tests := []struct {
 		name    string
 		faults  botstar.Faults
@@ -102,23 +103,33 @@ func TestLies(t *testing.T) {
 	for i, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			w := w.in(t)
-			w.vendor.Set(test.faults)
-			o := order{action: "botstar.widget.boot", visitor: event.Visitor{UserID: fmt.Sprintf("lied-to-%d", i)}}
-			w.succeed(o)
-			w.count(o.visitor.UserID, botstar.Booted, 1)
-			o.action, o.timeout = "botstar.session.get_state", 1000
-			looked := w.do(o) // It gives the widget time to learn, and may find the loop.
-			o.action, o.timeout, o.id = "botstar.widget.open", 4000, test.name
-			result := w.do(o)
-			if !slices.Contains(test.reasons, fault.Reason(reasonOf(result))) {
-				t.Errorf("%s %+v, want %v; steps %+v; evidence %+v", result.Status, result.Problem, test.reasons, result.Steps, result.Evidence)
+			for try := range tries {
+				w.vendor.Set(test.faults)
+				visitor := event.Visitor{UserID: fmt.Sprintf("lied-to-%d-%d", i, try)}
+				result, met := w.lied(visitor)
+				w.healthy(order{visitor: event.Visitor{UserID: visitor.UserID + "-next"}})
+				if !met {
+					continue
+				}
+				if !slices.Contains(test.reasons, fault.Reason(reasonOf(result))) {
+					t.Errorf("%s %+v, want %v; steps %+v; evidence %+v", result.Status, result.Problem, test.reasons, result.Steps, result.Evidence)
+				}
+				return
 			}
-			if reasonOf(result) == "" && result.Attempt < 2 && looked.Status == event.Succeeded {
-				t.Errorf("opened at once, in spite of the lie")
-			}
-			w.healthy(order{visitor: event.Visitor{UserID: o.visitor.UserID + "-next"}})
+			t.Errorf("no widget of %d has learnt to lie", tries)
 		})
 	}
+}
+
+// lied boots the widget, gives it time to learn how to lie, and opens it. It is
+// false when the widget opened before it had learnt.
+func (w *world) lied(visitor event.Visitor) (result event.Result, met bool) {
+	w.t.Helper()
+	w.succeed(order{action: "botstar.widget.boot", visitor: visitor})
+	w.count(visitor.UserID, botstar.Booted, 1)
+	looked := w.do(order{action: "botstar.session.get_state", visitor: visitor, timeout: 1000})
+	result = w.do(order{action: "botstar.widget.open", visitor: visitor, timeout: 4000})
+	return result, result.Status != event.Succeeded || result.Attempt > 1 || looked.Status != event.Succeeded
 }
 
 // processes returns the processes of the world's browser whose command line
