@@ -5,7 +5,6 @@ package browser
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -61,12 +60,10 @@ func BenchmarkRawCall(b *testing.B) {
 	id := raw.field("targetId")
 	raw.ask(`"method":"Target.attachToTarget","params":{"targetId":"` + id + `","flatten":true}`)
 	session := raw.field("sessionId")
-	code, _ := json.Marshal(mainScript("x") + ";1")
-	raw.ask(`"sessionId":"` + session + `","method":"Runtime.evaluate","params":{"expression":` + string(code) + `}`)
+	raw.ask(`"sessionId":"` + session + `","method":"Runtime.evaluate","params":{"expression":` + string(text(mainScript("x")+";1")) + `}`)
 	raw.ask(`"sessionId":"` + session + `","method":"Runtime.evaluate","params":{"expression":"globalThis"}`)
 	object := raw.field("objectId")
-	function, _ := json.Marshal(callText)
-	command := `"sessionId":"` + session + `","method":"Runtime.callFunctionOn","params":{"functionDeclaration":` + string(function) +
+	command := `"sessionId":"` + session + `","method":"Runtime.callFunctionOn","params":{"functionDeclaration":` + string(text(callText)) +
 		`,"objectId":"` + object + `","arguments":[{"value":"echo"},{"value":"{\"key\":\"0123456789abcdef\",\"fence\":\"1\"}"}],"awaitPromise":true,"returnByValue":true}`
 	var times []time.Duration
 	for b.Loop() {

@@ -53,11 +53,11 @@ func runnable(path string) error {
 // isShell reports whether the file is the build without a user interface. Its
 // own resources lie beside it under their own name.
 func isShell(path string) bool {
-	real, err := os.Readlink(path)
+	target, err := os.Readlink(path)
 	if err != nil {
-		real = path
+		target = path
 	}
-	return slices.ContainsFunc([]string{path, real}, func(name string) bool {
+	return slices.ContainsFunc([]string{path, target}, func(name string) bool {
 		return hasWord(name, "headless")
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/chromedp/cdproto"
 	"github.com/chromedp/cdproto/cdp/jsonv2"
 	"github.com/chromedp/cdproto/runtime"
+
 	"github.com/parley-chat/parley/internal/fault"
 )
 
@@ -99,7 +100,10 @@ func (t *Tab) refused(err *cdproto.Error) error {
 
 // text returns the string as a JSON value.
 func text(s string) jsonv2.Value {
-	raw, _ := json.Marshal(s) // a string always has a JSON form
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return jsonv2.Value(`""`) // Never: a string always has a JSON form.
+	}
 	return raw
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chromedp/cdproto"
@@ -36,6 +37,7 @@ type conn struct {
 	pipe *chromedp.PipeConn
 	out  *os.File
 	lost chan struct{} // closed when nothing more will arrive
+	read atomic.Int64  // messages that have arrived
 
 	mu       sync.Mutex // guards the fields below
 	next     int64
@@ -92,8 +94,8 @@ func (c *conn) run() {
 	var err error
 	for err == nil {
 		msg := new(cdproto.Message)
-		//nolint:contextcheck // A pipe is read until it is closed.
 		if err = c.pipe.Read(context.Background(), msg); err == nil {
+			c.read.Add(1)
 			c.route(msg)
 		}
 	}

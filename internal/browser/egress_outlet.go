@@ -165,11 +165,18 @@ func (o *outlet) forgive() {
 	o.trouble = nil
 }
 
-// last returns the last trouble, and how many requests were refused.
-func (o *outlet) last() (trouble error, refused int) {
+// last returns why the last connection was refused or failed, or nil.
+func (o *outlet) last() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.trouble, o.refused
+	return o.trouble
+}
+
+// count returns how many requests were refused.
+func (o *outlet) count() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.refused
 }
 
 func (o *outlet) track(ends ...net.Conn) bool {

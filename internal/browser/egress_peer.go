@@ -46,7 +46,7 @@ func ownerOf(client, server netip.AddrPort) (int, error) {
 func diagQuestion(client, server netip.AddrPort) []byte {
 	order := binary.NativeEndian
 	b := make([]byte, unix.NLMSG_HDRLEN+diagRequest)
-	order.PutUint32(b[0:], uint32(len(b)))
+	order.PutUint32(b[0:], uint32(len(b))) //nolint:gosec // It is 72.
 	order.PutUint16(b[4:], diagByFamily)
 	order.PutUint16(b[6:], unix.NLM_F_REQUEST)
 	q := b[unix.NLMSG_HDRLEN:]

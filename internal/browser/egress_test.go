@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/parley-chat/parley/internal/fault"
 )
 
@@ -168,7 +169,7 @@ func TestFormsOfAddresses(t *testing.T) {
 func TestRebinding(t *testing.T) {
 	t.Parallel()
 	canary, hits := newCanary(t)
-	port := netip.MustParseAddrPort(canary).Port()
+	_, port, _ := net.SplitHostPort(canary)
 	e, err := newEgress(slog.New(slog.DiscardHandler), Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -194,7 +195,7 @@ func TestRebinding(t *testing.T) {
 	const rounds = 200
 	for range rounds {
 		before := asked.Load()
-		c, err := e.dial(t.Context(), "tcp", "rebind.test", fmt.Sprint(port))
+		c, err := e.dial(t.Context(), "tcp", "rebind.test", port)
 		if err == nil {
 			_ = c.Close()
 			t.Fatal("a connection was made")
@@ -341,7 +342,9 @@ func TestProxyForwardsPlainHTTP(t *testing.T) {
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {
 		_ = server.Close()
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 	o := newOutlet(t, Options{Resolve: map[string]string{"plain.test": l.Addr().String()}})
 	o.allow([]rule{{host: "plain.test", http: true}})

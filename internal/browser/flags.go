@@ -51,7 +51,8 @@ func flags(b program, k kind, profile, proxy string, o Options) []string {
 		"--disable-renderer-backgrounding",
 		"--disable-background-timer-throttling",
 		"--disable-backgrounding-occluded-windows",
-		"--disable-features=Translate,MediaRouter,OptimizationHints",
+		// A spare renderer costs a process for each session, and is not used.
+		"--disable-features=Translate,MediaRouter,OptimizationHints,SpareRendererForSitePerProcess",
 		// A frame of another origin opens no dialog box. Two boxes at once, of two
 		// renderers, would leave one of them open for ever.
 		"--enable-features=SuppressDifferentOriginSubframeJSDialogs",

@@ -7,15 +7,16 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/runtime"
+
 	"github.com/parley-chat/parley/internal/fault"
 )
 
 const (
 	// probeLimit is how long a page that runs may take to say so.
-	probeLimit = 250 * time.Millisecond
+	probeLimit = 400 * time.Millisecond
 	// freeLimit is how long a page may take to get out of a loop that was
 	// terminated.
-	freeLimit = 500 * time.Millisecond
+	freeLimit = 800 * time.Millisecond
 )
 
 // overdue says why a call had no answer when its context ended. A page that

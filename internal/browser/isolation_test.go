@@ -114,6 +114,7 @@ func lookAround(t *testing.T, tab *Tab) map[string]string {
 }
 
 func TestSessionsShareNothing(t *testing.T) {
+	t.Parallel()
 	p := newPool(t, storesSite(t).options(t))
 	const rounds = 50
 	leaks, tried := 0, 0

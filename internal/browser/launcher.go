@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -100,7 +101,7 @@ func (l *launcher) passable() error {
 // folder makes the scratch folder of one browser: its home, its profile, its
 // temporary files.
 func (l *launcher) folder() (string, error) {
-	dir := filepath.Join(l.dir, fmt.Sprintf("%d", l.next.Add(1)))
+	dir := filepath.Join(l.dir, strconv.FormatInt(l.next.Add(1), 10))
 	for _, name := range []string{dir, filepath.Join(dir, "tmp"), filepath.Join(dir, "profile")} {
 		if err := os.Mkdir(name, 0o700); err != nil {
 			return "", fmt.Errorf("making the browser's folder: %w", err)
@@ -138,9 +139,9 @@ func sweep(ctx context.Context, log *slog.Logger, parent string) {
 }
 
 func removeStale(dir string) error {
-	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|syscall.O_NOFOLLOW, 0)
+	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|syscall.O_NOFOLLOW, 0) //nolint:gosec // The folder has our own prefix.
 	if err != nil {
-		return nil //nolint:nilerr // Not ours, or not yet claimed.
+		return nil // Not ours, or not yet claimed.
 	}
 	defer lock.Close() //nolint:errcheck // It was only read.
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {

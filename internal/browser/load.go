@@ -11,6 +11,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
+
 	"github.com/parley-chat/parley/internal/fault"
 )
 
@@ -118,7 +119,7 @@ func (t *Tab) loadFault(ctx context.Context, err error) error {
 	if gone := t.Err(); gone != nil {
 		return gone
 	}
-	if trouble, _ := t.room.outlet.last(); trouble != nil && !errors.Is(err, context.Canceled) && ctx.Err() == nil {
+	if trouble := t.room.outlet.last(); trouble != nil && !errors.Is(err, context.Canceled) && ctx.Err() == nil {
 		if denied, ok := errors.AsType[*fault.Error](trouble); ok {
 			return denied
 		}
@@ -172,13 +173,13 @@ func (t *Tab) OpenPage(ctx context.Context, r Request) (*Tab, error) {
 	if err := t.Err(); err != nil {
 		return nil, err
 	}
-	page, err := t.room.newTab(ctx, true)
+	further, err := t.room.newTab(ctx, true)
 	if err != nil {
 		return nil, fmt.Errorf("opening a page: %w", t.lost(err))
 	}
-	if err := page.open(ctx, pl); err != nil {
-		page.fail(err)
+	if err := further.open(ctx, pl); err != nil {
+		further.fail(err)
 		return nil, err
 	}
-	return page, nil
+	return further, nil
 }

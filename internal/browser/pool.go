@@ -195,13 +195,17 @@ func (p *Pool) forget(proc *process) {
 	}
 }
 
-// retire stops giving sessions to the browser. It ends with its last tab.
-func (p *Pool) retire(proc *process) {
+// retire stops giving sessions to the browser, and starts its successor. It
+// ends with its last tab.
+func (p *Pool) retire(ctx context.Context, proc *process) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	list := p.procs[proc.kind]
 	if i := slices.Index(list, proc); i >= 0 {
 		p.procs[proc.kind] = slices.Delete(list, i, i+1)
 		p.retired[proc] = struct{}{}
+		if len(p.procs[proc.kind]) == 0 && !p.closed {
+			p.begin(ctx, proc.kind)
+		}
 	}
-	p.mu.Unlock()
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/systeminfo"
 	"github.com/chromedp/cdproto/target"
+
 	"github.com/parley-chat/parley/internal/fault"
 )
 
@@ -24,6 +25,7 @@ const (
 	killLimit    = 2 * time.Second
 	watchBusy    = 200 * time.Millisecond
 	maxSites     = 32 // that a room remembers
+	maxPatience  = 20 // times that a limit is waited for
 )
 
 // A room is one browser context with its own way to the network: what one
@@ -153,30 +155,43 @@ func (r *room) dispose() {
 	ctx, cancel := r.proc.pool.bound(context.Background())
 	defer cancel()
 	gone := begin(r.proc.root, target.DisposeBrowserContext, target.DisposeBrowserContextParams{BrowserContextID: r.id})
-	if answered(ctx, gone, disposeLimit) || ctx.Err() != nil {
+	if r.answered(ctx, gone, disposeLimit) || ctx.Err() != nil {
 		return
 	}
 	log := r.proc.pool.log
 	log.LogAttrs(ctx, slog.LevelWarn, "browser context does not close", slog.String("kind", string(r.proc.kind)))
 	r.proc.killBusiest(ctx)
-	if answered(ctx, gone, killLimit) || ctx.Err() != nil {
+	if r.answered(ctx, gone, killLimit) || ctx.Err() != nil {
 		return
 	}
 	log.LogAttrs(ctx, slog.LevelError, "browser does not close a context and is killed", slog.String("kind", string(r.proc.kind)))
 	r.proc.kill(fault.New(fault.BrowserCrashed, "the browser hung and was killed"))
 }
 
-// answered waits for the answer, good or bad, no longer than limit.
-func answered[R any](ctx context.Context, f future[R], limit time.Duration) bool {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	select {
-	case a := <-f.reply.done:
-		f.reply.done <- a // for who asks again
-		return true
-	case <-ctx.Done():
-		return false
+// answered waits for the answer, good or bad, no longer than limit after the
+// browser said anything at all: a page may have filled the pipe with events
+// that come first.
+func (r *room) answered(ctx context.Context, f future[cdp.Empty], limit time.Duration) bool {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	read := r.proc.conn.read.Load()
+	for range maxPatience {
+		select {
+		case a := <-f.reply.done:
+			f.reply.done <- a // for who asks again
+			return true
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+		}
+		now := r.proc.conn.read.Load()
+		if now == read {
+			return false
+		}
+		read = now
+		timer.Reset(limit)
 	}
+	return false
 }
 
 // killBusiest kills the renderer that burns the most processor time: the

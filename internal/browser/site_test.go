@@ -53,7 +53,7 @@ func newSite(t testing.TB, h http.Handler) *site {
 	}
 	sum := sha256.Sum256(public)
 	s := &site{httptest.NewUnstartedServer(h), base64.StdEncoding.EncodeToString(sum[:])}
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}} //nolint:gosec // A test.
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	s.StartTLS()
 	t.Cleanup(func() {

@@ -25,7 +25,7 @@ func (proc *process) take(ctx context.Context) (*Tab, error) {
 	}
 	proc.mu.Unlock()
 	if worn {
-		proc.pool.retire(proc)
+		proc.pool.retire(ctx, proc)
 	}
 	if t != nil {
 		return t, nil

@@ -13,6 +13,7 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/cdproto/target"
+
 	"github.com/parley-chat/parley/internal/fault"
 )
 
@@ -93,7 +94,7 @@ func (t *Tab) Err() error {
 
 // Stats returns what the tab has seen so far.
 func (t *Tab) Stats() Stats {
-	_, refused := t.room.outlet.last()
+	refused := t.room.outlet.count()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	stats := t.stats

@@ -84,7 +84,7 @@ func newCanaries(t *testing.T) *canaries {
 	_, c.port, _ = net.SplitHostPort(l.Addr().String())
 	server := &http.Server{
 		Handler:     http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { c.note(r.Host + r.URL.Path) }),
-		ConnContext: func(ctx context.Context, conn net.Conn) context.Context { c.note("a connection"); return ctx },
+		ConnContext: func(ctx context.Context, _ net.Conn) context.Context { c.note("a connection"); return ctx },
 	}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(l) })
@@ -162,7 +162,7 @@ func TestHostilePageReachesNothing(t *testing.T) {
 	o.Resolve["plain.example.test"] = plain
 	o.Resolve["canary.example.test"] = "127.0.0.1:" + canary.port
 	p := newPool(t, o)
-	p.egress.lookup = func(_ context.Context, host string) ([]netip.Addr, error) {
+	p.egress.lookup = func(context.Context, string) ([]netip.Addr, error) {
 		return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
 	}
 
@@ -194,26 +194,25 @@ func TestHostilePageReachesNothing(t *testing.T) {
 			requests[name+" "+kind] = r
 		}
 	}
+	tabs := map[string]*Tab{}
 	for name, r := range requests {
 		tab, err := p.Open(within(t, 30*time.Second), r)
 		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
+			t.Fatalf("%s: %v", name, err)
 		}
-		left := time.NewTimer(3 * time.Second) // "toplevel" leaves after 1.5 s
-		select {
-		case <-left.C:
-		case <-tab.Done():
-		}
+		tabs[name] = tab
+	}
+	<-time.After(3 * time.Second) // "toplevel" leaves after 1.5 s
+	for name, tab := range tabs {
 		stats := tab.Stats()
 		closeTab(t, tab)
-		if seen := canary.take(); len(seen) > 0 {
-			t.Errorf("%s: the canary was reached: %v", name, seen)
-		}
 		if stats.Refused == 0 {
 			t.Errorf("%s: the proxy refused nothing", name)
 		}
 		t.Logf("%s: %d vectors tried, %d requests refused, %d popups", name, len(vectors()), stats.Refused, stats.Popups)
+	}
+	if seen := canary.take(); len(seen) > 0 {
+		t.Errorf("the canary was reached: %v", seen)
 	}
 	select {
 	case what := <-leaked:
