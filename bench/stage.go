@@ -26,7 +26,9 @@ func raise(s *contend.Setup) (io.Closer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting the stand-ins: %w", err)
 	}
-	s.URL, s.AppID = shop.Origin+"/", shop.AppID
+	// The product page is as heavy as customers' pages are: photos, a font,
+	// analytics.
+	s.URL, s.AppID = shop.Origin+"/product", shop.AppID
 	s.Resolve, s.SPKI = server.Resolve(), server.SPKI()
 	s.Binary = headlessShell
 	rules := make([]string, 0, len(s.Resolve))

@@ -38,6 +38,9 @@ type contender struct {
 	job        string
 	// binary is another browser program than the headless shell, or "".
 	binary string
+	// humble says that it does not run as root, so that its browser keeps its
+	// sandbox, as ours does.
+	humble bool
 }
 
 // promise is a bar for the ratio of ours through a contender's.
@@ -78,11 +81,11 @@ func ourContender(what, job string) contender {
 }
 
 func nodeContender(name, what, script, job string) contender {
-	return contender{name: name, what: what, command: []string{node(), peers + script}, job: job}
+	return contender{name: name, what: what, command: []string{node(), peers + script}, job: job, humble: true}
 }
 
 func goContender(name, what, job string) contender {
-	return contender{name: name, what: what, command: []string{goPeers}, job: job}
+	return contender{name: name, what: what, command: []string{goPeers}, job: job, humble: true}
 }
 
 // self is this program: our own contender is a process of it.
@@ -150,8 +153,8 @@ func coldSession() benchmark {
 		name:  "cold-session",
 		title: "A new visitor, until the widget is booted, verified, and its callbacks are heard; one after another.",
 		method: "Ours: a command for a visitor that nobody knows, in a browser context of its own, on a light page. " +
-			"The peers: a new context, the shop's page until its document is there, one `evaluate` that registers the callbacks, boots the " +
-			"visitor and ends when the widget's frame has loaded, one that looks at flag and frame. Closing is in the CPU time of all.",
+			"The peers: a new context, `goto` the shop's product page as it is by default, one `evaluate` that registers the callbacks, boots " +
+			"the visitor and ends when the widget's frame has loaded, one that looks at flag and frame. Closing is in the CPU time of all.",
 		pages: true, jobs: 15, repeats: 5,
 		contenders: []contender{
 			ourContender("Parley, light page", "cold-light"),

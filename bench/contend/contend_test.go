@@ -56,7 +56,7 @@ func command(t *testing.T) []string {
 
 func TestRoundMeasuresTheContendersOwnTime(t *testing.T) {
 	t.Parallel()
-	p, err := Start(t.Context(), command(t), Setup{Job: "burn"})
+	p, err := Start(t.Context(), command(t), Setup{Job: "burn"}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestChildrenThatEndedAreCounted(t *testing.T) {
 	script := `read s; echo '{}'; read o
 		sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done'
 		echo '{"jobs":1}'; read o`
-	p, err := Start(t.Context(), []string{"sh", "-c", script}, Setup{})
+	p, err := Start(t.Context(), []string{"sh", "-c", script}, Setup{}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestChildrenThatEndedAreCounted(t *testing.T) {
 func TestAFailureIsToldInTheContendersWords(t *testing.T) {
 	t.Parallel()
 	for job, want := range map[string]string{"none": "no such job", "fail": "no fuel"} {
-		p, err := Start(t.Context(), command(t), Setup{Job: job})
+		p, err := Start(t.Context(), command(t), Setup{Job: job}, false)
 		if err == nil {
 			_, _, err = p.Round(t.Context(), Order{Jobs: 1})
 			_ = p.Close()
@@ -118,7 +118,7 @@ func TestAFailureIsToldInTheContendersWords(t *testing.T) {
 func TestTheContextsEndEndsTheContender(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	p, err := Start(ctx, command(t), Setup{Job: "burn"})
+	p, err := Start(ctx, command(t), Setup{Job: "burn"}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"syscall"
 	"time"
@@ -24,11 +25,23 @@ type Process struct {
 	errors  tail
 }
 
+// nobody is the user that browsers run as when we are root: Chromium's sandbox
+// does not work for root.
+const nobody = 65534
+
 // Start runs the command as a contender, and waits until it is ready. The
-// context's end kills it and all that it started.
-func Start(ctx context.Context, command []string, s Setup) (*Process, error) {
+// context's end kills it and all that it started. A humble contender does not
+// run as root: then its browser keeps its sandbox, as ours does by itself.
+func Start(ctx context.Context, command []string, s Setup, humble bool) (*Process, error) {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...) //nolint:gosec // the commands are the suite's own.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if humble && os.Getuid() == 0 {
+		if err := os.Chown(s.Dir, nobody, nobody); err != nil {
+			return nil, fmt.Errorf("giving the contender its folder: %w", err)
+		}
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+		cmd.Env = append(cmd.Environ(), "HOME="+s.Dir)
+	}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	p := &Process{cmd: cmd}
 	cmd.Stderr = &p.errors

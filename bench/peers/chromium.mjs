@@ -1,7 +1,7 @@
 // How the peers start Chromium: their own flags, and those of the set-up that
-// let it find the stand-ins. Root needs the sandbox off.
+// let it find the stand-ins. The runner does not start them as root.
 
-const shared = (setup) => [...setup.flags, ...(process.getuid() === 0 ? ['--no-sandbox'] : [])];
+const shared = (setup) => setup.flags;
 
 // launch returns puppeteer's options: the headless shell over a pipe, which is
 // its fastest way.
@@ -15,4 +15,6 @@ export const launchFull = (setup) => ({
 });
 
 // launchPlaywright returns playwright's options. It speaks over a pipe anyway.
-export const launchPlaywright = (setup) => ({executablePath: setup.binary, args: shared(setup), headless: true});
+export const launchPlaywright = (setup) => ({
+  executablePath: setup.binary, args: shared(setup), headless: true, chromiumSandbox: true,
+});

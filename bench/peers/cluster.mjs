@@ -10,7 +10,7 @@ const cold = (options) => async (setup) => {
     concurrency: Cluster.CONCURRENCY_CONTEXT, maxConcurrency: 1, puppeteer, puppeteerOptions: options(setup),
   });
   await cluster.task(async ({page, data: user}) => {
-    await page.goto(setup.url, {waitUntil: 'domcontentloaded'});
+    await page.goto(setup.url);
     await page.evaluate(inPage.boot, {appId: setup.app_id, user});
     return page.evaluate(inPage.mounted);
   });

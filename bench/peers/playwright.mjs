@@ -7,7 +7,7 @@ import * as inPage from './page.mjs';
 async function visit(browser, setup, user) {
   const context = await browser.newContext();
   const page = await context.newPage();
-  await page.goto(setup.url, {waitUntil: 'domcontentloaded'});
+  await page.goto(setup.url);
   await page.evaluate(inPage.boot, {appId: setup.app_id, user});
   return {context, page};
 }

@@ -11,7 +11,7 @@ await serve({
     for (let i = 0; i < setup.sessions; i++) {
       const context = await browser.createBrowserContext();
       const page = await context.newPage();
-      await page.goto(setup.url, {waitUntil: 'domcontentloaded'});
+      await page.goto(setup.url);
       await page.evaluate(inPage.boot, {appId: setup.app_id, user: `held-${i}`});
       pages.push({page, open: false});
     }

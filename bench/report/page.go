@@ -23,6 +23,7 @@ a machine of yours shows will differ; the ratios should not differ much.
   [bench/peers](../bench/peers), with pinned versions. All see the same stand-in
   pages, served from outside of the processes that are measured, and the same
   Chromium program unless it is said otherwise.
+- Every Chromium runs with its sandbox on, as an unprivileged user.
 - CPU time is read from /proc for the contender's process ("client") and for
   everything that it started ("Chromium"), from quiet to quiet: what a round
   leaves to be done afterwards is counted. Where our client is measured, the

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -82,9 +81,6 @@ func browserFlags(s contend.Setup) []string {
 		"--mute-audio", "--disable-extensions", "--disable-sync", "--window-size=800,600",
 		"--disable-renderer-backgrounding", "--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows",
 	}, s.Flags...)
-	if os.Getuid() == 0 {
-		flags = append(flags, "--no-sandbox")
-	}
 	return append(flags, "about:blank")
 }
 
