@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -117,7 +118,15 @@ func (b *Bus) follow(ctx context.Context, stream string, subjects []string, o Ta
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	// A callback may still run after Stop. It sends only while it holds the
+	// lock and the context lives, so that nothing is sent once we returned.
+	var sending sync.Mutex
 	flow, err := at.Consume(func(msg jetstream.Msg) {
+		sending.Lock()
+		defer sending.Unlock()
+		if ctx.Err() != nil {
+			return
+		}
 		d, more := delivered(msg)
 		select {
 		case out <- d:
@@ -130,7 +139,12 @@ func (b *Bus) follow(ctx context.Context, stream string, subjects []string, o Ta
 	if err != nil {
 		return classify(err)
 	}
-	defer flow.Stop()
+	defer func() {
+		stop()
+		flow.Stop()
+		sending.Lock()
+		defer sending.Unlock()
+	}()
 	select {
 	case <-ctx.Done():
 		return nil
