@@ -25,7 +25,7 @@ type doctorCmd struct {
 }
 
 // Help is the long help.
-func (doctorCmd) Help() string {
+func (*doctorCmd) Help() string {
 	return `It prints the effective configuration, in which secrets stand as references only, then one line for each check. It changes nothing on a running system, and exits with 1 when something is wrong.`
 }
 
@@ -122,10 +122,9 @@ func (d *doctor) show(cfg *Config) error {
 }
 
 func (d *doctor) config(cfg *Config) {
-	switch {
-	case cfg.File == "":
+	if cfg.File == "" {
 		d.found(odd, "config", "there is no "+ConfigFile+" here; these are the defaults", "copy the example parley.yaml and name your sites in it")
-	default:
+	} else {
 		d.found(well, "config", cfg.File+" is correct", "")
 	}
 	for _, warning := range cfg.Warnings {

@@ -22,7 +22,7 @@ type replayCmd struct {
 }
 
 // Help is the long help.
-func (replayCmd) Help() string {
+func (*replayCmd) Help() string {
 	return `Without numbers and without --all it only lists. A command that is sent again keeps its id and loses its expiry time.`
 }
 

@@ -43,7 +43,7 @@ type sendCmd struct {
 }
 
 // Help is the long help.
-func (sendCmd) Help() string {
+func (*sendCmd) Help() string {
 	return `Examples:
 
   publisher send botstar.widget.open --site shop --visitor u-42 --wait

@@ -100,13 +100,7 @@ func (m *batch) line(ctx context.Context, n int, text []byte) {
 	default:
 		future := m.bus.PublishAsync(order.Subject, order.Envelope)
 		m.group.Go(func() error {
-			receipt, err := future.Wait(ctx)
-			if err != nil {
-				at.Problem = problemOf(err)
-			} else {
-				at.Sent = &sent{at.ID, receipt.Stream, receipt.Sequence, receipt.Duplicate}
-			}
-			m.say(at, err != nil)
+			m.stored(ctx, at, future)
 			return nil
 		})
 	}
@@ -121,15 +115,31 @@ func (m *batch) wait(ctx context.Context, at answer, order order) {
 		return
 	}
 	m.group.Go(func() error {
-		result, err := pending.result(ctx)
-		if err != nil {
-			at.Problem = problemOf(err)
-		} else {
-			at.Result = &result
-		}
-		m.say(at, err != nil || outcome(result) != nil)
+		m.answered(ctx, at, pending)
 		return nil
 	})
+}
+
+// stored says where the command of a line is stored.
+func (m *batch) stored(ctx context.Context, at answer, future *bus.Future) {
+	receipt, err := future.Wait(ctx)
+	if err != nil {
+		at.Problem = problemOf(err)
+	} else {
+		at.Sent = &sent{at.ID, receipt.Stream, receipt.Sequence, receipt.Duplicate}
+	}
+	m.say(at, err != nil)
+}
+
+// answered says what became of the command of a line.
+func (m *batch) answered(ctx context.Context, at answer, pending pending) {
+	result, err := pending.result(ctx)
+	if err != nil {
+		at.Problem = problemOf(err)
+	} else {
+		at.Result = &result
+	}
+	m.say(at, err != nil || outcome(result) != nil)
 }
 
 // read reads one line strictly; the flags stand in for what it leaves out.

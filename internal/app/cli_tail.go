@@ -21,7 +21,7 @@ type tailCmd struct {
 }
 
 // Help is the long help.
-func (tailCmd) Help() string {
+func (*tailCmd) Help() string {
 	return `A visitor is shown by the first letters of the session's key, never by name.`
 }
 

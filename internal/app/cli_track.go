@@ -23,7 +23,7 @@ type trackCmd struct {
 }
 
 // Help is the long help.
-func (trackCmd) Help() string {
+func (*trackCmd) Help() string {
 	return `Example:
 
   publisher track "Pricing Viewed" --site shop --visitor u-42 -p plan=pro -p seats:=12`

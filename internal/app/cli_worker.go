@@ -3,9 +3,9 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/parley-chat/parley/internal/fault"
@@ -68,7 +68,7 @@ func (r *runCmd) override(env Env) {
 		env[envPrefix+"WORKER_NAME"] = r.Name
 	}
 	if r.Lanes > 0 {
-		env[envPrefix+"WORKER_LANES"] = fmt.Sprint(r.Lanes)
+		env[envPrefix+"WORKER_LANES"] = strconv.Itoa(r.Lanes)
 	}
 }
 

@@ -164,7 +164,7 @@ func (v *validator) site(name string, s SiteConfig, taken map[string]string) {
 	}
 	for i, domain := range s.Domains {
 		path := fmt.Sprintf("%s.domains[%d]", at, i)
-		if _, ok := parseDomain(domain); !ok {
+		if !isDomain(domain) {
 			v.report(path, "write a host, or a host and a path: shop.example.com/de", "%q is not a domain", domain)
 			continue
 		}

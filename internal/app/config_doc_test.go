@@ -32,8 +32,7 @@ func configDoc(t *testing.T) string {
 	var b strings.Builder
 	b.WriteString(configHead)
 	config := reflect.TypeFor[Config]()
-	for i := range config.NumField() {
-		field := config.Field(i)
+	for field := range config.Fields() {
 		name := field.Tag.Get("yaml")
 		if name == "-" || name == "" {
 			continue
@@ -48,8 +47,8 @@ func configDoc(t *testing.T) string {
 		} else {
 			b.WriteString("| key | default | meaning |\n| --- | --- | --- |\n")
 		}
-		for j := range of.NumField() {
-			docRow(t, &b, name, of.Field(j), env)
+		for key := range of.Fields() {
+			docRow(t, &b, name, key, env)
 		}
 	}
 	return b.String()

@@ -91,7 +91,7 @@ func (s *SiteConfig) fill() {
 	if s.URL != "" || len(s.Domains) == 0 {
 		return
 	}
-	if _, ok := parseDomain(s.Domains[0]); ok {
+	if isDomain(s.Domains[0]) {
 		s.URL = "https://" + strings.TrimSuffix(s.Domains[0], "/") + "/"
 	}
 }

@@ -100,11 +100,12 @@ func domainMatch(domain string, u *url.URL) int {
 	return len(domain)
 }
 
-// parseDomain returns the domain's host. It refuses schemes, ports and queries.
-func parseDomain(domain string) (host string, ok bool) {
-	u, err := url.Parse("https://" + domain)
-	if err != nil || u.Hostname() == "" || u.Port() != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return "", false
+// isDomain reports whether the text is a host in lower case, with or without a
+// path. It refuses schemes, ports and queries.
+func isDomain(text string) bool {
+	u, err := url.Parse("https://" + text)
+	if err != nil || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return false
 	}
-	return u.Hostname(), !strings.Contains(domain, ":") && strings.ToLower(u.Host) == u.Host
+	return !strings.Contains(text, ":") && strings.ToLower(u.Host) == u.Host
 }

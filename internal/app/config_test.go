@@ -149,7 +149,7 @@ func TestSecrets(t *testing.T) {
 	if _, err := Secret("env:NOWHERE").Path(Env{}); fault.From(err).Reason != fault.BadConfig {
 		t.Errorf("an unset variable gives %v", err)
 	}
-	if err := os.Chmod(file, 0o644); err != nil { //nolint:gosec // that is the point.
+	if err := os.Chmod(file, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Secret("file:" + file).Path(Env{}); err == nil || !strings.Contains(fault.From(err).Fix, "chmod 600") {

@@ -150,7 +150,7 @@ func (s *show) play(ctx context.Context) error {
 		return err
 	}
 	for _, action := range []string{"botstar.widget.boot", "botstar.widget.update", "botstar.widget.open"} {
-		if _, err := s.result(ctx, action); err != nil {
+		if err := s.result(ctx, action); err != nil {
 			return err
 		}
 	}
@@ -168,7 +168,7 @@ func (s *show) play(ctx context.Context) error {
 	if err := s.publisher(ctx, "send", "botstar.widget.close", "--site", demoSite, "--visitor", demoUser, "--wait"); err != nil {
 		return err
 	}
-	if _, err := s.result(ctx, "botstar.widget.close"); err != nil {
+	if err := s.result(ctx, "botstar.widget.close"); err != nil {
 		return err
 	}
 	if _, err := s.fact(ctx, event.FactWidgetClosed); err != nil {
@@ -201,19 +201,19 @@ func (s *show) publisher(ctx context.Context, args ...string) error {
 }
 
 // result waits for the action's result, and checks that it is good.
-func (s *show) result(ctx context.Context, action string) (sight, error) {
+func (s *show) result(ctx context.Context, action string) error {
 	at, err := s.await(ctx, "the result of "+action, func(m sight) bool { return m.e.Type == event.ResultType(action) })
 	if err != nil {
-		return sight{}, err
+		return err
 	}
 	var r event.Result
 	if err := json.Unmarshal(at.e.Data, &r); err != nil {
-		return sight{}, fault.New(fault.Malformed, "reading the result of %s", action).Because(err)
+		return fault.New(fault.Malformed, "reading the result of %s", action).Because(err)
 	}
 	if text, colour := verdict(r); colour != green {
-		return sight{}, fault.New(fault.NotConfirmed, "%s: %s", action, text)
+		return fault.New(fault.NotConfirmed, "%s: %s", action, text)
 	}
-	return at, nil
+	return nil
 }
 
 func (s *show) fact(ctx context.Context, fact string) (sight, error) {

@@ -31,7 +31,7 @@ type devCmd struct {
 }
 
 // Help is the long help.
-func (devCmd) Help() string {
+func (*devCmd) Help() string {
 	return `An embedded NATS server that keeps its streams below .parley, a browser, the rules, a stand-in for BotStar on its real host names, and a demo shop. Without a parley.yaml the demo shop is the only site. The browsers reach the stand-in instead of BotStar; nothing leaves this machine unless you name sites of your own.`
 }
 

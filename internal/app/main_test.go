@@ -81,7 +81,7 @@ func catalogue(tb testing.TB) *actions.Catalog {
 func golden(tb testing.TB, file, got string) {
 	tb.Helper()
 	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil { //nolint:gosec // a file of the repository.
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 			tb.Fatal(err)
 		}
 		return

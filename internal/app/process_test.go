@@ -82,7 +82,7 @@ func (w *world) start(config string) *proc {
 	w.t.Helper()
 	dir := w.t.TempDir()
 	// The browsers run as another user, who must get to their scratch folder.
-	scratch, err := os.MkdirTemp("", "parley-app-test-") //nolint:usetesting // t.TempDir is closed to other users.
+	scratch, err := os.MkdirTemp("", "parley-app-test-")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func (p *proc) end(signal syscall.Signal) int {
 		p.t.Fatal(err)
 	}
 	select {
-	case <-p.ended:
+	case <-p.ended: //nolint:errcheck // the exit code tells.
 	case <-time.After(time.Minute):
 		p.t.Fatalf("the process did not end after %s", signal)
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/parley-chat/parley/internal/actions"
@@ -212,8 +213,8 @@ func (s *System) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	var errs []error
-	for i := len(parts) - 1; i >= 0; i-- { // the last one started stops first
-		errs = append(errs, parts[i].stop())
+	for _, part := range slices.Backward(parts) { // the last one started stops first
+		errs = append(errs, part.stop())
 	}
 	return errors.Join(errs...)
 }

@@ -22,7 +22,7 @@ type LogOptions struct {
 // attributes of their context: see [With].
 func NewLogger(w io.Writer, o LogOptions) *slog.Logger {
 	if o.Format == "text" || o.Format == "auto" && o.Terminal {
-		return slog.New(contextual{tint.NewHandler(w, &tint.Options{
+		return slog.New(contextual{tint.NewTextHandler(w, &tint.Options{
 			Level: o.Level, TimeFormat: time.TimeOnly + ".000", NoColor: !o.Terminal,
 		})})
 	}

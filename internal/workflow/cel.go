@@ -181,7 +181,7 @@ func plain(value ref.Val) (any, error) {
 	case types.Timestamp:
 		return value.Time.UTC().Format(time.RFC3339Nano), nil
 	case types.Duration:
-		return value.Duration.String(), nil
+		return value.String(), nil
 	case types.Double:
 		if math.IsNaN(float64(value)) || math.IsInf(float64(value), 0) {
 			return nil, fault.New(fault.BadRule, "the value is not a finite number")

@@ -22,10 +22,10 @@ func (s *Source) check(body ast.Node, into any) []Problem {
 
 func (s *Source) node(node ast.Node, want reflect.Type, path string) []Problem {
 	s.note(node, path)
-	switch node.Type() {
-	case ast.AnchorType, ast.AliasType, ast.MergeKeyType, ast.TagType: //nolint:exhaustive // the others follow.
+	switch node.(type) {
+	case *ast.AnchorNode, *ast.AliasNode, *ast.MergeKeyNode, *ast.TagNode:
 		return []Problem{s.at(node, path, "write the value out", "anchors, aliases and tags are not used here")}
-	case ast.NullType:
+	case *ast.NullNode:
 		return []Problem{s.at(node, path, "give it a value, or remove the key", "it has no value")}
 	}
 	for want.Kind() == reflect.Pointer {

@@ -7,12 +7,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/parley-chat/parley/internal/actions"
 	"github.com/parley-chat/parley/internal/bus"
 	"github.com/parley-chat/parley/internal/bus/bustest"
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
-
-	"github.com/parley-chat/parley/internal/actions"
 )
 
 // start runs an engine on the bus until the returned function is called, and

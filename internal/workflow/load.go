@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -198,7 +199,7 @@ func (l *linter) head(rule *compiled) {
 func (l *linter) step(step *Step, i int) compiledStep {
 	at := fmt.Sprintf("steps[%d]", i)
 	if step.Name == "" {
-		step.Name = fmt.Sprint(i + 1)
+		step.Name = strconv.Itoa(i + 1)
 	}
 	if step.Expires == 0 {
 		step.Expires = defaultExpiry

@@ -64,14 +64,14 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// Problems is an error that holds everything that is wrong in one source.
-type Problems struct {
+// SourceError is an error that holds everything that is wrong in one source.
+type SourceError struct {
 	Reason fault.Reason
 	List   []Problem
 }
 
 // Error returns all problems, in the order of their lines.
-func (p *Problems) Error() string {
+func (p *SourceError) Error() string {
 	texts := make([]string, len(p.List))
 	for i, problem := range p.List {
 		texts[i] = problem.String()
@@ -80,7 +80,7 @@ func (p *Problems) Error() string {
 }
 
 // Unwrap returns the class of the problems.
-func (p *Problems) Unwrap() error { return fault.New(p.Reason, "%s", p.List[0].Message) }
+func (p *SourceError) Unwrap() error { return fault.New(p.Reason, "%s", p.List[0].Message) }
 
 // Read reads the text strictly into the value that into points at. It refuses,
 // all at once and each with its line, unknown and repeated keys, values of the
@@ -164,7 +164,7 @@ func (s *Source) Fail(problems ...Problem) error {
 		return nil
 	}
 	slices.SortStableFunc(problems, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
-	return &Problems{Reason: s.reason, List: problems}
+	return &SourceError{Reason: s.reason, List: problems}
 }
 
 // Line returns the line of the value at the path, or 0.
@@ -201,7 +201,7 @@ func (s *Source) syntax(err error) Problem {
 }
 
 // userinfo is the name and password in an address: an excerpt does not show it.
-var userinfo = regexp.MustCompile(`://[^/@\s]+@`) //nolint:gochecknoglobals // compiled once, never changed.
+var userinfo = regexp.MustCompile(`://[^/@\s]+@`)
 
 // excerpt returns the line and the two before it, with a mark under the column.
 func (s *Source) excerpt(line, column int) string {

@@ -12,13 +12,14 @@ import (
 
 	"github.com/parley-chat/parley/internal/actions"
 	"github.com/parley-chat/parley/internal/actions/botstar"
+	"github.com/parley-chat/parley/internal/bus/bustest"
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/schemas"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, bustest.Leaks()...) }
 
 // testBundle is what the tests of this package share.
 type testBundle struct {
