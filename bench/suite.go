@@ -113,7 +113,7 @@ func warmAction() benchmark {
 		method: "Ours: `botstar.widget.open` and `botstar.widget.close` in turns, published on the stream, done and verified in Chromium, " +
 			"answered with the durable result. Raw: the same two messages through the same two streams by nats.go, and between them " +
 			"the driver's own function called over a bare CDP pipe; no check, no verification.",
-		pages: true, sessions: 1, window: 1, jobs: 300, repeats: 7,
+		pages: true, sessions: 1, window: 1, jobs: 1000, repeats: 7,
 		contenders: []contender{
 			ourContender("Parley", "warm-action"),
 			goContender("raw", "nats.go and a raw CDP pipe", "raw-action"),
