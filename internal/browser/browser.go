@@ -33,6 +33,15 @@ type Options struct {
 	// Sessions is how many sessions one browser process serves before it is
 	// replaced. 0 is 2,000.
 	Sessions int
+	// Fresh makes every session start in a browser context that nobody has
+	// used. Without it, the context of a light page is cleaned after its
+	// session, and serves the next one of the same address and hosts.
+	Fresh bool
+	// Window is the size of the tabs. 0 is 420 by 720.
+	Window struct{ Width, Height int }
+	// Images makes full pages load their images and web fonts: somebody looks
+	// at pictures of them.
+	Images bool
 	// UID and GID are the user that the browsers run as when we are root. 0 is
 	// 65534. A browser never runs as root.
 	UID, GID int
@@ -55,6 +64,8 @@ func (o Options) filled() Options {
 	o.Tabs = orDefault(o.Tabs, 100)
 	o.Spare = max(orDefault(o.Spare, 2), 0)
 	o.Sessions = orDefault(o.Sessions, 2000)
+	o.Window.Width = orDefault(o.Window.Width, windowWidth)
+	o.Window.Height = orDefault(o.Window.Height, windowHeight)
 	o.UID = orDefault(o.UID, nobody)
 	o.GID = orDefault(o.GID, nobody)
 	o.LoadTimeout = orDefault(o.LoadTimeout, 30*time.Second)

@@ -12,8 +12,9 @@ import (
 	"github.com/chromedp/cdproto/storage"
 )
 
-// everything is the list of stores of the Storage domain.
-const everything = "all"
+// everything is each store of the Storage domain that a page can read back.
+// The cache of compiled shaders is not one, and takes longer than all others.
+const everything = "file_systems,indexeddb,local_storage,websql,service_workers,cache_storage,interest_groups,shared_storage,storage_buckets,other"
 
 // ClearOrigin removes the cookies and everything that the origin has stored, in
 // the session's own browser context: as a page of its own, and as a frame in
@@ -35,24 +36,15 @@ func (t *Tab) ClearOrigin(ctx context.Context, origin string) error {
 }
 
 func (t *Tab) clearStores(ctx context.Context, u *url.URL) error {
-	origin := u.Scheme + "://" + u.Host
-	sent := []waiter{begin(t.session, storage.ClearDataForOrigin, storage.ClearDataForOriginParams{Origin: origin, StorageTypes: everything})}
-	keys := []string{origin + "/", origin + "/^31"}
-	for _, site := range t.room.sites() {
-		if !sameSite(u, site) {
-			keys = append(keys, origin+"/^0"+site)
-		}
-	}
 	var live []waiter
-	for _, key := range keys {
-		sent = append(sent, begin(t.session, storage.ClearDataForStorageKey, storage.ClearDataForStorageKeyParams{StorageKey: key, StorageTypes: everything}))
+	for _, key := range t.room.keysOf(u) {
 		for _, page := range t.room.open() {
 			live = append(live, begin(page.session, domstorage.Clear, domstorage.ClearParams{
 				StorageID: &domstorage.StorageID{StorageKey: domstorage.SerializedStorageKey(key), IsLocalStorage: false},
 			}))
 		}
 	}
-	if err := all(ctx, sent...); err != nil {
+	if err := all(ctx, t.clearing(u)...); err != nil {
 		return err
 	}
 	for _, f := range live {
@@ -60,6 +52,32 @@ func (t *Tab) clearStores(ctx context.Context, u *url.URL) error {
 		_ = f.finish(ctx)
 	}
 	return nil
+}
+
+// clearing begins to empty every store of the origin, but the cookies, in each
+// of its divisions.
+func (t *Tab) clearing(u *url.URL) []waiter {
+	sent := []waiter{begin(t.session, storage.ClearDataForOrigin, storage.ClearDataForOriginParams{
+		Origin: u.Scheme + "://" + u.Host, StorageTypes: everything,
+	})}
+	for _, key := range t.room.keysOf(u)[1:] { // The first is the origin itself.
+		sent = append(sent, begin(t.session, storage.ClearDataForStorageKey, storage.ClearDataForStorageKeyParams{StorageKey: key, StorageTypes: everything}))
+	}
+	return sent
+}
+
+// keysOf returns the keys that the origin's storage can have: as a page of its
+// own, below a page of another site in its own, and below each site that was
+// open.
+func (r *room) keysOf(u *url.URL) []string {
+	origin := u.Scheme + "://" + u.Host
+	keys := []string{origin + "/", origin + "/^31"}
+	for _, site := range r.sites() {
+		if !sameSite(u, site) {
+			keys = append(keys, origin+"/^0"+site)
+		}
+	}
+	return keys
 }
 
 // clearCookies removes each cookie that would be sent to the origin.

@@ -52,8 +52,8 @@ type conn struct {
 type session struct {
 	conn   *conn
 	id     target.SessionID
-	handle func(method string, params jsonv2.Value)
-	ended  error // why nothing can be sent any more; conn.mu guards it
+	handle func(method string, params jsonv2.Value) // conn.mu guards it
+	ended  error                                    // why nothing can be sent any more; conn.mu guards it
 }
 
 // A reply is the place that the answer of one command arrives at.
@@ -126,10 +126,13 @@ func (c *conn) route(msg *cdproto.Message) {
 		r.done <- a
 		return
 	}
-	s := c.sessions[msg.SessionID]
+	var handle func(string, jsonv2.Value)
+	if s := c.sessions[msg.SessionID]; s != nil {
+		handle = s.handle
+	}
 	c.mu.Unlock()
-	if s != nil {
-		s.handle(string(msg.Method), msg.Params)
+	if handle != nil {
+		handle(string(msg.Method), msg.Params)
 	}
 }
 
@@ -140,17 +143,35 @@ func (s *session) drop(err error) {
 	s.conn.mu.Lock()
 	s.ended = err
 	delete(s.conn.sessions, s.id)
-	var failed []*reply
-	for id, r := range s.conn.pending {
-		if r.session == s {
-			failed = append(failed, r)
-			delete(s.conn.pending, id)
-		}
-	}
+	failed := s.take()
 	s.conn.mu.Unlock()
 	for _, r := range failed {
 		r.done <- answer{err: err}
 	}
+}
+
+// rest fails the session's pending commands with err, and gives its events to
+// another func.
+func (s *session) rest(err error, handle func(string, jsonv2.Value)) {
+	s.conn.mu.Lock()
+	s.handle = handle
+	failed := s.take()
+	s.conn.mu.Unlock()
+	for _, r := range failed {
+		r.done <- answer{err: err}
+	}
+}
+
+// take removes the pending commands of the session. The caller holds conn.mu.
+func (s *session) take() []*reply {
+	var taken []*reply
+	for id, r := range s.conn.pending {
+		if r.session == s {
+			taken = append(taken, r)
+			delete(s.conn.pending, id)
+		}
+	}
+	return taken
 }
 
 // send writes the command. The answer arrives at the reply, always.

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/parley-chat/parley/internal/fault"
@@ -25,6 +27,8 @@ type outlet struct {
 	mu      sync.Mutex // guards the fields below
 	rules   []rule
 	tunnels map[net.Conn]struct{}
+	reached map[place]struct{} // the places that were allowed to be asked for
+	session int                // counts the sessions that it has served
 	closed  bool
 	refused int   // requests that were refused
 	trouble error // the last reason that a connection was refused or failed
@@ -41,7 +45,7 @@ func (e *egress) open() (*outlet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the egress proxy: %w", err)
 	}
-	o := &outlet{egress: e, TCPListener: l, tunnels: map[net.Conn]struct{}{}}
+	o := &outlet{egress: e, TCPListener: l, tunnels: map[net.Conn]struct{}{}, reached: map[place]struct{}{}}
 	e.serving.Go(func() { _ = e.server.Serve(o) })
 	return o, nil
 }
@@ -97,6 +101,7 @@ func (o *outlet) check(at place) error {
 	for _, list := range [][]rule{o.rules, o.egress.rules} {
 		for _, r := range list {
 			if r.allows(at.host, at.port, at.plain) && len(o.rules) > 0 {
+				o.reached[at] = struct{}{}
 				return nil
 			}
 		}
@@ -108,6 +113,7 @@ func (o *outlet) check(at place) error {
 func (o *outlet) tunnel(w http.ResponseWriter, r *http.Request) {
 	host, port, err := net.SplitHostPort(r.Host)
 	at := place{host: canonical(host), port: port}
+	session := o.current()
 	if err == nil {
 		err = o.check(at)
 	}
@@ -130,7 +136,7 @@ func (o *outlet) tunnel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer client.Close() //nolint:errcheck // The tunnel has ended.
-	if !o.track(client, server) {
+	if !o.track(session, client, server) {
 		return
 	}
 	defer o.untrack(client, server)
@@ -179,10 +185,33 @@ func (o *outlet) count() int {
 	return o.refused
 }
 
-func (o *outlet) track(ends ...net.Conn) bool {
+// cut ends the connections and allows nothing any more. It returns the places
+// that were reached, and forgets them: the outlet is as if it were new.
+func (o *outlet) cut() []place {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed {
+	for c := range o.tunnels {
+		_ = c.Close()
+	}
+	reached := slices.Collect(maps.Keys(o.reached))
+	o.rules, o.refused, o.trouble = nil, 0, nil
+	o.session++
+	clear(o.reached)
+	return reached
+}
+
+func (o *outlet) current() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.session
+}
+
+// track keeps the two ends of a tunnel. It refuses when the session that asked
+// for the tunnel has ended.
+func (o *outlet) track(session int, ends ...net.Conn) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed || o.session != session {
 		return false
 	}
 	for _, c := range ends {

@@ -96,6 +96,22 @@ type place struct {
 	plain      bool
 }
 
+// origin returns the place as the origin of a document.
+func (at place) origin() *url.URL {
+	u := &url.URL{Scheme: "https", Host: at.host}
+	usual := "443"
+	if at.plain {
+		u.Scheme, usual = "http", "80"
+	}
+	if strings.Contains(at.host, ":") {
+		u.Host = "[" + at.host + "]"
+	}
+	if at.port != usual {
+		u.Host += ":" + at.port
+	}
+	return u
+}
+
 // parsePlace reads an address that a page of ours is opened at.
 func parsePlace(address string) (*url.URL, place, error) {
 	u, err := url.Parse(address)

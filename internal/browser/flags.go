@@ -52,11 +52,11 @@ func flags(b program, k kind, profile, proxy string, o Options) []string {
 		"--disable-background-timer-throttling",
 		"--disable-backgrounding-occluded-windows",
 		// A spare renderer costs a process for each session, and is not used.
-		"--disable-features=Translate,MediaRouter,OptimizationHints,SpareRendererForSitePerProcess",
+		"--disable-features=Translate,MediaRouter,OptimizationHints,SpareRendererForSitePerProcess,BackForwardCache,RenderDocument",
 		// A frame of another origin opens no dialog box. Two boxes at once, of two
 		// renderers, would leave one of them open for ever.
 		"--enable-features=SuppressDifferentOriginSubframeJSDialogs",
-		fmt.Sprintf("--window-size=%d,%d", windowWidth, windowHeight),
+		fmt.Sprintf("--window-size=%d,%d", o.Window.Width, o.Window.Height),
 		// A popup is refused before it exists.
 		"--block-new-web-contents",
 		// The network: only through the proxy, names included.
@@ -69,7 +69,14 @@ func flags(b program, k kind, profile, proxy string, o Options) []string {
 	if b.full {
 		list[0] = "--headless=new"
 	}
-	if k == full {
+	switch {
+	case k == light:
+		// One renderer for all tabs of a browser context. Contexts never share
+		// one, whatever the limit.
+		list = append(list, "--renderer-process-limit=1")
+	case o.Images:
+		list = append(list, "--site-per-process")
+	default:
 		list = append(list, "--site-per-process", "--blink-settings=imagesEnabled=false", "--disable-remote-fonts")
 	}
 	if len(o.TrustSPKI) > 0 {

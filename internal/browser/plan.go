@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
 
@@ -10,11 +11,13 @@ import (
 // A plan is a request that was checked.
 type plan struct {
 	url    string
+	origin place
 	light  string
 	rules  []rule
 	main   string
 	look   string
 	label  string
+	key    string // two sessions of one key may use a browser context in turn
 	egress *egress
 }
 
@@ -35,6 +38,8 @@ func (p *Pool) plan(r Request) (plan, error) {
 		return plan{}, err
 	}
 	pl.url = u.String()
+	pl.origin = at
+	pl.key = fmt.Sprint(at, rules)
 	return pl, nil
 }
 

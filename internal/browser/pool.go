@@ -44,7 +44,7 @@ func (p *Pool) open(ctx context.Context, pl plan) (*Tab, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := proc.take(ctx)
+	t, err := proc.take(ctx, pl.key)
 	if err != nil {
 		return nil, fmt.Errorf("preparing a tab: %w", proc.classify(err))
 	}

@@ -34,11 +34,13 @@ type room struct {
 	proc   *process
 	id     cdp.BrowserContextID
 	outlet *outlet
-	gone   chan struct{} // closed when the browser context is gone
+	key    string // the key of the sessions that it serves; written while nobody has its tab
 
 	mu      sync.Mutex // guards the fields below
 	tabs    []*Tab
 	visited []string // the sites that were open in a top frame
+	shared  bool     // it had more than one tab at once
+	uses    int      // sessions that it has served
 	left    bool     // it is being disposed of
 }
 
@@ -57,7 +59,7 @@ func (proc *process) newRoom(ctx context.Context) (*room, error) {
 		outlet.close()
 		return nil, err
 	}
-	r := &room{proc: proc, id: made.BrowserContextID, outlet: outlet, gone: make(chan struct{})}
+	r := &room{proc: proc, id: made.BrowserContextID, outlet: outlet}
 	_, err = call(ctx, proc.root, cdpbrowser.SetDownloadBehavior, cdpbrowser.SetDownloadBehaviorParams{
 		Behavior: cdpbrowser.SetDownloadBehaviorBehaviorDeny, BrowserContextID: r.id, EventsEnabled: new(true),
 	})
@@ -71,9 +73,9 @@ func (proc *process) newRoom(ctx context.Context) (*room, error) {
 // newTab opens a blank tab in the room, with everything set that does not
 // depend on the page.
 func (r *room) newTab(ctx context.Context, sibling bool) (*Tab, error) {
-	root := r.proc.root
+	root, size := r.proc.root, r.proc.pool.opts.Window
 	made, err := call(ctx, root, target.CreateTarget, target.CreateTargetParams{
-		URL: "about:blank", BrowserContextID: r.id, Width: windowWidth, Height: windowHeight,
+		URL: "about:blank", BrowserContextID: r.id, Width: int64(size.Width), Height: int64(size.Height),
 	})
 	if err != nil {
 		return nil, err
@@ -89,6 +91,7 @@ func (r *room) newTab(ctx context.Context, sibling bool) (*Tab, error) {
 	t.session = r.proc.conn.session(attached.SessionID, t.handle)
 	r.mu.Lock()
 	left := r.left
+	r.shared = r.shared || sibling
 	r.tabs = append(r.tabs, t)
 	r.mu.Unlock()
 	r.proc.add(t)
@@ -114,6 +117,14 @@ func (r *room) open() []*Tab {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.tabs)
+}
+
+// empty tells those who wait that the tabs are gone.
+func (r *room) empty() {
+	for _, t := range r.open() {
+		r.forget(t)
+		close(t.gone)
+	}
 }
 
 // visit remembers the site of a page.
@@ -150,7 +161,7 @@ func (r *room) leave(err error) {
 // dispose ends the browser context, whatever its pages do: first politely,
 // then by its renderer, then with the browser.
 func (r *room) dispose() {
-	defer close(r.gone)
+	defer r.empty()
 	defer r.outlet.close()
 	ctx, cancel := r.proc.pool.bound(context.Background())
 	defer cancel()

@@ -10,18 +10,13 @@ import (
 )
 
 // take returns a prepared tab, or prepares one now.
-func (proc *process) take(ctx context.Context) (*Tab, error) {
+func (proc *process) take(ctx context.Context, key string) (*Tab, error) {
 	proc.mu.Lock()
 	proc.served++
 	worn := proc.served >= proc.pool.opts.Sessions
-	var t *Tab
-	for t == nil && len(proc.spares) > 0 {
-		last := len(proc.spares) - 1
-		t = proc.spares[last]
-		proc.spares = proc.spares[:last]
-		if t.Err() != nil {
-			t = nil
-		}
+	t := proc.pick(key)
+	if t == nil {
+		t = proc.pick("")
 	}
 	proc.mu.Unlock()
 	if worn {
@@ -31,6 +26,18 @@ func (proc *process) take(ctx context.Context) (*Tab, error) {
 		return t, nil
 	}
 	return proc.prepare(ctx)
+}
+
+// pick takes the youngest spare tab of the key off the list, or returns nil. A
+// tab of no session has the key "". The caller holds mu.
+func (proc *process) pick(key string) *Tab {
+	for i, t := range slices.Backward(proc.spares) {
+		if t.room.key == key && t.Err() == nil {
+			proc.spares = slices.Delete(proc.spares, i, i+1)
+			return t
+		}
+	}
+	return nil
 }
 
 // prepare makes a browser context with a blank tab.
@@ -80,7 +87,18 @@ func (proc *process) refill() {
 func (proc *process) wants() bool {
 	proc.mu.Lock()
 	defer proc.mu.Unlock()
-	return proc.why == nil && proc.served < proc.pool.opts.Sessions && len(proc.spares) < proc.pool.opts.Spare
+	return proc.why == nil && proc.served < proc.pool.opts.Sessions && proc.fresh() < proc.pool.opts.Spare
+}
+
+// fresh is the number of spare tabs that belong to no key. The caller holds mu.
+func (proc *process) fresh() int {
+	count := 0
+	for _, t := range proc.spares {
+		if t.room.key == "" {
+			count++
+		}
+	}
+	return count
 }
 
 func (proc *process) add(t *Tab) {

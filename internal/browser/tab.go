@@ -47,7 +47,8 @@ type Tab struct {
 	session *session
 	signals *queue
 	done    chan struct{}
-	sibling bool // it was opened by another tab of its room
+	gone    chan struct{} // closed when nothing of its session is left
+	sibling bool          // it was opened by another tab of its room
 	counted atomic.Bool
 
 	mu      sync.Mutex // guards the fields below
@@ -66,6 +67,7 @@ func newTab(r *room, id target.ID) *Tab {
 		target:  id,
 		signals: newQueue(),
 		done:    make(chan struct{}),
+		gone:    make(chan struct{}),
 		changed: make(chan struct{}),
 		doc:     newDocument(),
 	}
@@ -105,12 +107,12 @@ func (t *Tab) Stats() Stats {
 // Close closes the tab and, unless it was opened by OpenPage, everything of its
 // session. It returns when they are gone, or when ctx ends; they go anyway.
 func (t *Tab) Close(ctx context.Context) error {
-	t.fail(fault.New(fault.ShuttingDown, "the tab was closed"))
+	t.end(fault.New(fault.ShuttingDown, "the tab was closed"), true)
 	if t.sibling {
 		return nil
 	}
 	select {
-	case <-t.room.gone:
+	case <-t.gone:
 		return nil
 	case <-t.pool.stop:
 		return nil
@@ -122,27 +124,40 @@ func (t *Tab) Close(ctx context.Context) error {
 // fail ends the tab: its calls, its events, its place in the pool. It may be
 // called many times; the first error stays. It must not wait: the goroutine
 // that reads the browser's messages calls it too.
-func (t *Tab) fail(err error) {
+func (t *Tab) fail(err error) { t.end(err, false) }
+
+// end is fail. healthy says that nothing is wrong with the tab, so that its
+// room may serve again.
+func (t *Tab) end(err error, healthy bool) {
 	t.mu.Lock()
 	if t.err != nil {
 		t.mu.Unlock()
 		return
 	}
 	t.err = err
+	pl := t.plan
 	t.mu.Unlock()
 	close(t.done)
-	t.session.drop(err)
 	t.signals.end(err)
+	again := healthy && t.counted.Load() && t.room.reusable(pl)
+	if again {
+		t.session.rest(err, t.handleAfter)
+	} else {
+		t.session.drop(err)
+	}
 	t.room.proc.remove(t)
 	if t.counted.Swap(false) {
 		t.pool.release()
 	}
-	if t.sibling {
+	switch {
+	case t.sibling:
 		t.room.forget(t)
 		begin(t.room.proc.root, target.CloseTarget, target.CloseTargetParams{TargetID: t.target})
-		return
+	case again:
+		t.pool.spawn(func() { t.room.recycle(t) })
+	default:
+		t.room.leave(err)
 	}
-	t.room.leave(err)
 }
 
 // lost returns the fault behind an error of a command of this tab.
