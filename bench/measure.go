@@ -24,7 +24,7 @@ func (b benchmark) measure(ctx context.Context, progress io.Writer) (report.Benc
 	if err != nil {
 		return measured, fmt.Errorf("making a scratch folder: %w", err)
 	}
-	defer func() { _ = os.RemoveAll(dir) }() // A folder in /tmp that stays harms nobody.
+	defer func() { _ = os.RemoveAll(dir) }()     // A folder in /tmp that stays harms nobody.
 	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // contenders that are not root pass it.
 		return measured, fmt.Errorf("opening the scratch folder: %w", err)
 	}

@@ -28,7 +28,7 @@ type naive struct {
 	*broker
 	// schemas are by the command's type.
 	schemas map[string]*jsonschema.Schema
-	sent   int
+	sent    int
 }
 
 func startNaive(s contend.Setup) (*naive, error) {
