@@ -42,6 +42,7 @@ type BrowserConfig struct {
 	Tabs        int           `yaml:"tabs"         doc:"sessions whose page is held open, in all processes together" default:"100" min:"1" max:"10000"`
 	Spare       int           `yaml:"spare"        doc:"tabs that each browser keeps ready, so that a new session starts at once" default:"2" min:"0" max:"100"`
 	Idle        time.Duration `yaml:"idle"         doc:"a session that is not used for so long closes its page" default:"10m" min:"1s" max:"24h"`
+	Fresh       bool          `yaml:"fresh"        doc:"start every session in a browser context that nobody has used; without it, the context of a light page is cleaned after its session, proved empty, and used again for the same site"`
 	LoadTimeout time.Duration `yaml:"load_timeout" doc:"how long a page may take to load" default:"30s" min:"1s" max:"2m"`
 }
 

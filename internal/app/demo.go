@@ -101,7 +101,7 @@ func (s *show) start(ctx context.Context) error {
 		return err
 	}
 	cfg.Bus.Dir, cfg.Bus.Listen, cfg.Telemetry.Level = streams, "127.0.0.1:0", "warn"
-	s.dev, err = startDev(ctx, s.cli, cfg, func(part, detail string) {
+	s.dev, err = startDev(ctx, s.cli, cfg, true, func(part, detail string) {
 		s.say("%s  %s  %s\n", s.view.stamp(time.Now()), s.view.paint(green, pad("✓ "+part, 33)), s.view.paint(dim, detail))
 	})
 	return err

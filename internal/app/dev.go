@@ -53,7 +53,7 @@ func (d *devCmd) Run(ctx context.Context, c *cli) error {
 	if cfg.Telemetry.Level == "info" && !c.flags.Verbose {
 		cfg.Telemetry.Level = "error" // The tail tells what happens.
 	}
-	dev, err := startDev(ctx, c, cfg, func(string, string) {})
+	dev, err := startDev(ctx, c, cfg, false, func(string, string) {})
 	if err != nil {
 		return err
 	}
@@ -93,8 +93,8 @@ type devSystem struct {
 }
 
 // startDev starts the stand-ins and a system that is led to them. started is
-// told of each part that is up.
-func startDev(ctx context.Context, c *cli, cfg *Config, started func(part, detail string)) (_ *devSystem, err error) {
+// told of each part that is up. pictures is for the demo: see Parts.
+func startDev(ctx context.Context, c *cli, cfg *Config, pictures bool, started func(part, detail string)) (_ *devSystem, err error) {
 	if cfg.Worker.Name == "" {
 		cfg.Worker.Name = "dev"
 	}
@@ -113,7 +113,7 @@ func startDev(ctx context.Context, c *cli, cfg *Config, started func(part, detai
 	started("BotStar's stand-in, a demo shop", shop.Origin+"/")
 	dev.System, err = Start(ctx, log, cfg, Parts{
 		Catalog: c.catalog, Schemas: c.schemas, Env: c.Env, Rules: rules, Started: started,
-		Resolve: dev.hosts.Resolve(), TrustSPKI: []string{dev.hosts.SPKI()},
+		Resolve: dev.hosts.Resolve(), TrustSPKI: []string{dev.hosts.SPKI()}, Pictures: pictures,
 	})
 	if err != nil {
 		return nil, errors.Join(err, dev.hosts.Close())

@@ -58,6 +58,9 @@ type Parts struct {
 	// They are for `worker dev` and tests only.
 	Resolve   map[string]string
 	TrustSPKI []string
+	// Pictures makes the pages as large as a desk's screen, with images, for the
+	// picture of the demo. It costs time and memory.
+	Pictures bool
 }
 
 // Start starts everything that the system runs on, in this order: bus, streams,
@@ -140,12 +143,16 @@ func (c *Config) browserOptions(parts Parts) browser.Options {
 	if spare == 0 {
 		spare = -1 // The pool's own word for none.
 	}
-	return browser.Options{
+	options := browser.Options{
 		Binary: c.Browser.Binary, Dir: c.Path(c.Browser.Dir), Processes: c.Browser.Processes,
 		// A webview is a tab of its own beside the session's.
-		Tabs: 2 * c.Browser.Tabs, Spare: spare, LoadTimeout: c.Browser.LoadTimeout,
+		Tabs: 2 * c.Browser.Tabs, Spare: spare, LoadTimeout: c.Browser.LoadTimeout, Fresh: c.Browser.Fresh,
 		Resolve: parts.Resolve, TrustSPKI: parts.TrustSPKI,
 	}
+	if parts.Pictures {
+		options.Window.Width, options.Window.Height, options.Images = 1280, 800, true
+	}
+	return options
 }
 
 func (s *System) startBrowsers(ctx context.Context, parts Parts) error {
