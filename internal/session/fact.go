@@ -77,18 +77,18 @@ func (c *causes) add(by Command) {
 }
 
 // find returns the command of the signal's key, which is the effect key with
-// the function's name behind it.
-func (c *causes) find(key string) Command {
+// the function's name behind it. It is false when the key is of no command.
+func (c *causes) find(key string) (Command, bool) {
 	key, _, _ = strings.Cut(key, "/")
 	if key == "" {
-		return Command{}
+		return Command{}, false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := c.count - 1; i >= 0 && i > c.count-1-len(c.last); i-- {
 		if at := c.last[i%len(c.last)]; at.Key == key {
-			return at
+			return at, true
 		}
 	}
-	return Command{}
+	return Command{}, false
 }

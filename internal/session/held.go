@@ -126,11 +126,16 @@ func (h *held) heed(x heard) bool {
 	if h.provider.Digest == nil {
 		return true
 	}
+	by, known := h.behind.find(x.signal.Key)
+	if !known && x.signal.Cause == string(event.CauseAPI) {
+		// No command of ours: somebody else has called the vendor's functions.
+		x.signal.Cause = string(event.CauseVisitor)
+	}
 	n, publish := h.provider.Digest(&h.state, x.signal)
 	if !publish {
 		return true
 	}
-	return h.post(n, event.Cause(x.signal.Cause), h.behind.find(x.signal.Key), x.happened(), x.page.address, false)
+	return h.post(n, event.Cause(x.signal.Cause), by, x.happened(), x.page.address, false)
 }
 
 // lose takes note that a page is gone.

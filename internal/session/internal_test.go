@@ -92,8 +92,8 @@ func TestCauses(t *testing.T) {
 		"/":                            "",
 		"unknown":                      "",
 	} {
-		if got := c.find(key).ID; got != want {
-			t.Errorf("find(%q) = %q, want %q", key, got, want)
+		if got, known := c.find(key); got.ID != want || known != (want != "") {
+			t.Errorf("find(%q) = %q, %t, want %q", key, got.ID, known, want)
 		}
 	}
 }
@@ -126,6 +126,20 @@ func TestRebase(t *testing.T) {
 			actions.Profile{},
 			actions.Profile{Pending: bag{"a": 1, "b": 2}, PendingFrom: []string{"one", "two"}, FlushAt: at(9)},
 			actions.Profile{Pending: bag{"b": 2}, PendingFrom: []string{"two"}},
+		},
+		{
+			"ours sent, and theirs sent before",
+			actions.Profile{SentFor: "a"},
+			actions.Profile{SentFor: "b"},
+			actions.Profile{SentFor: "c"},
+			actions.Profile{SentFor: "b"},
+		},
+		{
+			"theirs sent",
+			actions.Profile{SentFor: "a"},
+			actions.Profile{SentFor: "a"},
+			actions.Profile{SentFor: "c"},
+			actions.Profile{SentFor: "c"},
 		},
 		{
 			"the same change",

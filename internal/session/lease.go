@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"log/slog"
+	"runtime"
 
 	"github.com/parley-chat/parley/internal/actions"
 	"github.com/parley-chat/parley/internal/event"
@@ -38,7 +39,10 @@ func (l *Lease) State() *actions.State { return &l.h.state }
 
 // CatchUp brings the state up to date with what the page has reported so far.
 // The holder calls it between steps.
-func (l *Lease) CatchUp() { l.h.catchUp() }
+func (l *Lease) CatchUp() {
+	runtime.Gosched() // What came before the page's answer is with the listener, which may go first.
+	l.h.catchUp()
+}
 
 // Env returns what an action of the command works with. Page is nil when no
 // page is open. Sites is for the caller to set.

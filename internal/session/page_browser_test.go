@@ -30,7 +30,7 @@ import (
 // probeDriver says what it is told to say, and leaves the page when told.
 const probeDriver = `(function (rt) {
   return {
-    say: (a) => { for (let i = 0; i < a.times; i++) rt.emit(a.name, a.cause || "api", rt.key(), { n: i }) },
+    say: (a) => { for (let i = 0; i < a.times; i++) rt.emit(a.name, a.cause || "api", a.key ?? rt.key(), { n: i }) },
     go: (a) => { location.assign(a.url); return new Promise(() => {}) },
     loop: () => { for (;;); },
   };
@@ -107,9 +107,10 @@ func (h *house) with(v event.Visitor, do func(l *session.Lease, env actions.Env)
 }
 
 type saying struct {
-	Name  string `json:"name"`
-	Cause string `json:"cause,omitempty"`
-	Times int    `json:"times"`
+	Name  string  `json:"name"`
+	Cause string  `json:"cause,omitempty"`
+	Key   *string `json:"key,omitempty"` // nil is the call's own
+	Times int     `json:"times"`
 }
 
 func (h *house) say(env actions.Env, s saying) {
@@ -189,13 +190,20 @@ func TestSignalsBecomeFacts(t *testing.T) {
 func TestVisitorsFactsNameNoCommand(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, bustest.Start(t), session.Options{})
-	v := event.Visitor{UserID: "u-1"}
-	h.with(v, func(_ *session.Lease, env actions.Env) {
-		h.say(env, saying{Name: event.FactWidgetOpened, Cause: "visitor", Times: 1})
-	})
-	fact := facts[event.WidgetOpened](h, v, event.FactWidgetOpened, 1)[0]
-	if fact.Cause != event.CauseVisitor || fact.CommandID != "" {
-		t.Errorf("%+v", fact.Occurrence)
+	for name, s := range map[string]saying{
+		"visitor":     {Cause: "visitor"},
+		"unknown key": {Cause: "api", Key: new("abc/open")}, // The page's own scripts can open the widget too.
+		"no key":      {Cause: "api", Key: new("")},
+	} {
+		v := event.Visitor{UserID: name}
+		h.with(v, func(_ *session.Lease, env actions.Env) {
+			s.Name, s.Times = event.FactWidgetOpened, 1
+			h.say(env, s)
+		})
+		fact := facts[event.WidgetOpened](h, v, event.FactWidgetOpened, 1)[0]
+		if fact.Cause != event.CauseVisitor || fact.CommandID != "" {
+			t.Errorf("%s: %+v", name, fact.Occurrence)
+		}
 	}
 }
 

@@ -207,6 +207,10 @@ func rebase(base, ours, theirs actions.Profile) actions.Profile {
 		Kept:    rebaseMap(base.Kept, ours.Kept, theirs.Kept),
 		Pending: rebaseMap(base.Pending, ours.Pending, theirs.Pending),
 		FlushAt: theirs.FlushAt,
+		SentFor: theirs.SentFor,
+	}
+	if ours.SentFor != base.SentFor {
+		merged.SentFor = ours.SentFor // The call that is running now must not be counted again.
 	}
 	if !ours.FlushAt.Equal(base.FlushAt) {
 		merged.FlushAt = ours.FlushAt
