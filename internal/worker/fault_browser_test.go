@@ -222,7 +222,7 @@ func TestKilledInMidCommand(t *testing.T) {
 // command finds the same widget again: mode, identity and subscriptions.
 func TestCrashBetweenCommands(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, plan{})
+	w := newWorld(t, plan{spare: -1}) // So the session's renderer is the only one, and a spare tab cannot die with it.
 	visitor := event.Visitor{UserID: "survivor"}
 	w.succeed(order{action: "botstar.widget.on_open", visitor: visitor})
 	w.succeed(order{action: "botstar.widget.boot", visitor: visitor, params: `{"user":{"city":"London"}}`})

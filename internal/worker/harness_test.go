@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,6 +63,7 @@ func (r *rig) in(t testing.TB) *rig {
 type plan struct {
 	bus     *bus.Bus
 	pool    *browser.Pool
+	spare   int // tabs that the browser keeps prepared, as in browser.Options
 	sites   []actions.Site
 	catalog *actions.Catalog
 	schemas *event.Schemas
@@ -373,3 +375,18 @@ func (r *rig) restart() {
 	r.stop()
 	r.start()
 }
+
+// A stopped clock shows one time until it is let run.
+type stopped struct {
+	at      time.Time
+	running atomic.Bool
+}
+
+func (c *stopped) now() time.Time {
+	if c.running.Load() {
+		return time.Now()
+	}
+	return c.at
+}
+
+func (c *stopped) run() { c.running.Store(true) }

@@ -15,6 +15,7 @@ import (
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
 	"github.com/parley-chat/parley/internal/standin/botstar"
+	"github.com/parley-chat/parley/internal/worker"
 )
 
 // TestMainJob opens and closes the widget of a new visitor: the worker boots it
@@ -179,12 +180,13 @@ func TestAnonymousThenIdentified(t *testing.T) {
 // timer as soon as the budget allows, and an event names whose it was.
 func TestBudget(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, plan{})
-	o := order{action: "botstar.widget.update", visitor: event.Visitor{UserID: "eager"}}
+	clock := &stopped{at: time.Now()} // However long the commands take, they come before the budget is back.
+	w := newWorld(t, plan{worker: worker.Options{Now: clock.now}})
+	o := order{action: "botstar.widget.update", visitor: event.Visitor{UserID: "eager"}, timeout: 60_000}
 	// Twenty updates were sent almost half an hour ago.
 	var sent []time.Time
 	for range 20 {
-		sent = append(sent, time.Now().Add(-1800*time.Second+time.Second))
+		sent = append(sent, clock.now().Add(-1800*time.Second+time.Second))
 	}
 	raw, err := json.Marshal(actions.Profile{Sent: map[string][]time.Time{o.action: sent}})
 	must(t, err)
@@ -197,6 +199,7 @@ func TestBudget(t *testing.T) {
 	first := w.do(o)
 	o.id, o.params = "eager-2", `{"city":"Paris","plan":"Team"}`
 	second := w.do(o)
+	clock.run()
 	for _, result := range []event.Result{first, second} {
 		var out struct {
 			Throttled   bool       `json:"throttled"`

@@ -51,7 +51,7 @@ func newWorld(t testing.TB, p plan, further ...actions.Site) *world {
 	w.dir = t.TempDir()
 	must(t, os.Chmod(filepath.Dir(w.dir), 0o711))
 	w.pool, err = browser.New(bustest.Log(t), browser.Options{
-		Dir: w.dir, Resolve: server.Resolve(), TrustSPKI: []string{server.SPKI()},
+		Dir: w.dir, Resolve: server.Resolve(), TrustSPKI: []string{server.SPKI()}, Spare: p.spare,
 	})
 	must(t, err)
 	t.Cleanup(func() {
