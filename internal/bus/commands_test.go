@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/parley-chat/parley/internal/bus"
 	"github.com/parley-chat/parley/internal/bus/bustest"
@@ -290,6 +291,50 @@ func TestWorkersWithTheSameFiltersShareTheWork(t *testing.T) {
 	if counts[0].Load() == 0 || counts[1].Load() == 0 || len(seen) != 200 {
 		t.Errorf("the workers did %d and %d of %d", counts[0].Load(), counts[1].Load(), len(seen))
 	}
+}
+
+func TestWorkersThatTakeEverythingShareTheWork(t *testing.T) {
+	t.Parallel()
+	s := bustest.Serve(t)
+	every, err := event.QueueFilter("*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := func(context.Context, *bus.Delivery) error { return nil }
+	for i, filters := range [][]string{nil, {every}, {"cq.>"}} {
+		work(t, s.Bus(), bus.CommandOptions{Filters: filters}, done)
+		bustest.Until(t, "the worker asks", func() bool { return s.Waiting("CMD") > i })
+	}
+	publish(t, s.Bus(), "s1")
+	bustest.Until(t, "all is done", func() bool { return s.Messages("CMD") == 0 })
+
+	one, err := event.QueueFilter("botstar.widget.open")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Bus().Commands(t.Context(), bus.CommandOptions{Filters: []string{one}}, done)
+	wantReason(t, err, fault.BusMisconfigured)
+	if !strings.Contains(err.Error(), "cq.>") {
+		t.Errorf("the error does not say that the other one takes everything: %v", err)
+	}
+}
+
+// TestAConsumerWithTheOldFilterIsTakenOver joins the consumer of a worker that
+// told the server a filter for everything.
+func TestAConsumerWithTheOldFilterIsTakenOver(t *testing.T) {
+	t.Parallel()
+	s := bustest.Serve(t)
+	b := s.Bus()
+	config := jetstream.ConsumerConfig{
+		Durable: "worker-" + event.DerivedID("cq.>")[:16], FilterSubjects: []string{"cq.>"},
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: 30 * time.Second, MaxDeliver: -1, MaxAckPending: 1024,
+	}
+	if _, err := b.JetStream().CreateConsumer(t.Context(), bus.StreamCommands, config); err != nil {
+		t.Fatal(err)
+	}
+	work(t, b, bus.CommandOptions{}, func(context.Context, *bus.Delivery) error { return nil })
+	publish(t, b, "s1")
+	bustest.Until(t, "it is done", func() bool { return s.Messages("CMD") == 0 })
 }
 
 func TestOnlyTheAskedActionsAreTaken(t *testing.T) {

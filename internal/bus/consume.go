@@ -25,6 +25,8 @@ const (
 	// abandoned is how long a consumer may be without any worker. Nothing is
 	// lost with a consumer of the queue: the next one gets all that is left.
 	abandoned = 5 * time.Minute
+	// everyCommand is a filter that takes everything in the queue.
+	everyCommand = "cq.>"
 	// lastWords bounds what a consumer says to the server when it stops.
 	lastWords = 5 * time.Second
 )
@@ -61,15 +63,12 @@ type CommandOptions struct {
 // for those that run, up to the grace, and leaves the others to the next
 // worker. It returns nil after such a stop. While the server is away it waits.
 func (b *Bus) Commands(ctx context.Context, o CommandOptions, h Handler) error {
-	filters := slices.Compact(slices.Sorted(slices.Values(o.Filters)))
-	if len(filters) == 0 {
-		filters = []string{"cq.>"}
-	}
+	filters, named := queueFilters(o.Filters)
 	config := jetstream.ConsumerConfig{
 		// The name follows from the filters, so that workers with the same ones
 		// share a consumer, and others do not.
-		Durable:        "worker-" + event.DerivedID(filters...)[:16],
-		Description:    "commands of " + fmt.Sprint(filters),
+		Durable:        "worker-" + event.DerivedID(named...)[:16],
+		Description:    "commands of " + fmt.Sprint(named),
 		FilterSubjects: filters,
 		// In this process, a crash takes the consumer along, and the next one gets
 		// all that is left in order and at once. An outside server may restart
@@ -78,6 +77,18 @@ func (b *Bus) Commands(ctx context.Context, o CommandOptions, h Handler) error {
 		InactiveThreshold: abandoned,
 	}
 	return b.consume(ctx, StreamCommands, config, o, h)
+}
+
+// queueFilters returns the filters for the server, and those that name the
+// consumer. When all commands are taken, in whatever words, the server gets no
+// filter: it would match every subject of the queue for every command.
+func queueFilters(asked []string) (filters, named []string) {
+	every, err := event.QueueFilter("*")
+	if err != nil || len(asked) == 0 || slices.Contains(asked, every) || slices.Contains(asked, everyCommand) {
+		return nil, []string{everyCommand}
+	}
+	filters = slices.Compact(slices.Sorted(slices.Values(asked)))
+	return filters, filters
 }
 
 // ConsumeOptions say what a consumer reads. Stream and Durable are needed.

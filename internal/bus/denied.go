@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // What a permission is for.
@@ -20,8 +21,9 @@ const maxDenials = 256
 // answer also waits for the next denial, and looks whether it is its own: so a
 // publish costs nothing more, and a denial is known at once.
 type denials struct {
+	last atomic.Uint64 // the number of denials so far; changed under mu
+
 	mu   sync.Mutex // guards the fields below
-	last uint64     // the number of denials so far
 	kept []denial   // the newest last
 	more chan struct{}
 }
@@ -37,22 +39,18 @@ func newDenials() *denials { return &denials{more: make(chan struct{})} }
 func (d *denials) add(verb, subject string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.last++
+	number := d.last.Add(1)
 	if len(d.kept) == maxDenials {
 		d.kept = append(d.kept[:0], d.kept[1:]...)
 	}
-	d.kept = append(d.kept, denial{d.last, verb, subject})
+	d.kept = append(d.kept, denial{number, verb, subject})
 	close(d.more)
 	d.more = make(chan struct{})
 }
 
 // mark returns the number of denials so far. A caller takes it before it asks
 // the server, so that older denials are not taken for its own.
-func (d *denials) mark() uint64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.last
-}
+func (d *denials) mark() uint64 { return d.last.Load() }
 
 // find returns the denial that matches, if any, and a channel that is closed at
 // the next one.

@@ -20,10 +20,10 @@ func (c *consumer) clear(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("looking at the stream %s: %w", c.stream, err)
 	}
-	list := stream.ListConsumers(ctx)
+	list, own := stream.ListConsumers(ctx), filtersOf(c.config)
 	for info := range list.Info() {
 		filters := filtersOf(info.Config)
-		if info.Name == c.config.Durable || !overlap(filters, c.config.FilterSubjects) {
+		if info.Name == c.config.Durable || !overlap(filters, own) {
 			continue
 		}
 		unused, err := c.unused(ctx, stream, info.Name)
@@ -32,7 +32,7 @@ func (c *consumer) clear(ctx context.Context) error {
 		}
 		if !unused {
 			return fault.New(fault.BusMisconfigured, "the consumer %s already takes %s, and this worker asks for %s: a command can go to one group of workers only",
-				info.Name, strings.Join(filters, ", "), strings.Join(c.config.FilterSubjects, ", ")).
+				info.Name, strings.Join(filters, ", "), strings.Join(own, ", ")).
 				WithFix("start all workers with the same `--actions`, or with ones that share no action; a group that was stopped is forgotten after %s", abandoned)
 		}
 		if err := stream.DeleteConsumer(ctx, info.Name); err != nil && !gone(err) {
@@ -46,6 +46,7 @@ func (c *consumer) clear(ctx context.Context) error {
 	return nil
 }
 
+// filtersOf returns what the consumer of the queue takes.
 func filtersOf(config jetstream.ConsumerConfig) []string {
 	switch {
 	case len(config.FilterSubjects) > 0:
@@ -53,7 +54,7 @@ func filtersOf(config jetstream.ConsumerConfig) []string {
 	case config.FilterSubject != "":
 		return []string{config.FilterSubject}
 	default:
-		return []string{">"}
+		return []string{everyCommand}
 	}
 }
 

@@ -163,12 +163,13 @@ func (f *Future) answer(ctx context.Context) (Receipt, error) {
 	if f.err != nil {
 		return Receipt{}, f.err
 	}
-	ok, failed := f.ack.Ok(), f.ack.Err()
+	ok := f.ack.Ok()
 	select { // The common case: the answer is there.
 	case ack := <-ok:
 		return receiptOf(ack), nil
 	default:
 	}
+	failed := f.ack.Err() // Not earlier: the library makes a channel for it.
 	for {
 		more, denied := f.bus.denials.find(f.concerns)
 		if denied != nil {

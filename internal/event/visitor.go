@@ -52,6 +52,21 @@ func DerivedID(parts ...string) string { return hash(32, parts...) }
 // hash returns the first n characters of the base32 SHA-256 of the parts,
 // which are kept apart by NUL.
 func hash(n int, parts ...string) string {
-	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
-	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:]))[:n]
+	var room [256]byte // enough for most parts, so that they need no allocation
+	text := room[:0]
+	for i, part := range parts {
+		if i > 0 {
+			text = append(text, 0)
+		}
+		text = append(text, part...)
+	}
+	sum := sha256.Sum256(text)
+	// What the padding is made of lies beyond the first 51 characters.
+	encoded := base32.StdEncoding.AppendEncode(room[:0], sum[:])[:n]
+	for i, c := range encoded {
+		if c >= 'A' {
+			encoded[i] = c | 0x20
+		}
+	}
+	return string(encoded)
 }
