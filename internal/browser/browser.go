@@ -39,8 +39,8 @@ type Options struct {
 	Fresh bool
 	// Window is the size of the tabs. 0 is 420 by 720.
 	Window struct{ Width, Height int }
-	// Images makes full pages load their images and web fonts: somebody looks
-	// at pictures of them.
+	// Images makes pages load their images and web fonts: somebody looks at
+	// pictures of them.
 	Images bool
 	// UID and GID are the user that the browsers run as when we are root. 0 is
 	// 65534. A browser never runs as root.

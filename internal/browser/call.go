@@ -43,6 +43,7 @@ func (t *Tab) Call(ctx context.Context, name string, arg, out any) error {
 	if look {
 		where = doc.look
 	}
+	t.touch()
 	sent := begin(t.session, runtime.CallFunctionOn, runtime.CallFunctionOnParams{
 		FunctionDeclaration: callText,
 		UniqueContextID:     where,

@@ -71,7 +71,7 @@ type answer struct {
 // handle sees the events of the root session. Nothing is read before run.
 func newConn(in io.ReadCloser, out *os.File, handle func(string, jsonv2.Value)) (*conn, *session) {
 	c := &conn{
-		pipe:     chromedp.NewPipeConn(&frames{in: in}, out),
+		pipe:     chromedp.NewPipeConn(&bounded{in: in}, out),
 		out:      out,
 		lost:     make(chan struct{}),
 		pending:  map[int64]*reply{},
@@ -257,14 +257,14 @@ func all(ctx context.Context, futures ...waiter) error {
 	return nil
 }
 
-// frames refuses a message that is larger than maxFrame.
-type frames struct {
+// bounded refuses a message that is larger than maxFrame.
+type bounded struct {
 	in   io.ReadCloser
 	size int
 }
 
 // Read satisfies io.Reader.
-func (f *frames) Read(p []byte) (int, error) {
+func (f *bounded) Read(p []byte) (int, error) {
 	n, err := f.in.Read(p)
 	if end := bytes.LastIndexByte(p[:n], 0); end >= 0 {
 		f.size = n - end - 1
@@ -278,4 +278,4 @@ func (f *frames) Read(p []byte) (int, error) {
 }
 
 // Close satisfies io.Closer.
-func (f *frames) Close() error { return f.in.Close() }
+func (f *bounded) Close() error { return f.in.Close() }

@@ -43,6 +43,8 @@ func (t *Tab) handle(method string, params jsonv2.Value) {
 		t.replace()
 	case page.FrameNavigated.Method:
 		decode(params, t.onNavigated)
+	case page.FrameDetached.Method:
+		decode(params, t.onDetached)
 	case page.DomContentEventFired.Method:
 		t.change(func(d *document) { d.ready = true })
 	case fetch.RequestPaused.Method:
@@ -138,10 +140,23 @@ func (t *Tab) onContextGone(e runtime.EventExecutionContextDestroyed) {
 }
 
 func (t *Tab) onNavigated(e page.EventFrameNavigated) {
-	if e.Frame != nil && string(e.Frame.ID) == string(t.target) {
+	if e.Frame == nil {
+		return
+	}
+	t.mu.Lock()
+	top := string(e.Frame.ID) == string(t.target) || string(e.Frame.ParentID) == string(t.target)
+	t.frames.navigated(e.Frame, top)
+	t.mu.Unlock()
+	if string(e.Frame.ID) == string(t.target) {
 		t.room.visit(siteOf(e.Frame))
 		t.change(func(d *document) { d.life, d.ready = d.life+1, false })
 	}
+}
+
+func (t *Tab) onDetached(e page.EventFrameDetached) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.frames.leave(e.FrameID)
 }
 
 // onRequest answers the request for the light page's document, and refuses
@@ -192,6 +207,7 @@ func (t *Tab) onBinding(e runtime.EventBindingCalled) {
 		t.onNoise()
 		return
 	}
+	t.touch()
 	if err := t.signals.push(json.RawMessage(e.Payload)); err != nil {
 		t.fail(err)
 	}

@@ -69,15 +69,18 @@ func flags(b program, k kind, profile, proxy string, o Options) []string {
 	if b.full {
 		list[0] = "--headless=new"
 	}
-	switch {
-	case k == light:
+	if k == light {
 		// One renderer for all tabs of a browser context. Contexts never share
 		// one, whatever the limit.
 		list = append(list, "--renderer-process-limit=1")
-	case o.Images:
+		if paced(b, k) {
+			list = append(list, "--enable-begin-frame-control", "--run-all-compositor-stages-before-draw", "--disable-threaded-animation")
+		}
+	} else {
 		list = append(list, "--site-per-process")
-	default:
-		list = append(list, "--site-per-process", "--blink-settings=imagesEnabled=false", "--disable-remote-fonts")
+	}
+	if !o.Images {
+		list = append(list, "--blink-settings=imagesEnabled=false", "--disable-remote-fonts")
 	}
 	if len(o.TrustSPKI) > 0 {
 		list = append(list, "--ignore-certificate-errors-spki-list="+strings.Join(o.TrustSPKI, ","))
@@ -88,6 +91,11 @@ func flags(b program, k kind, profile, proxy string, o Options) []string {
 	}
 	return append(slices.Clip(list), "about:blank")
 }
+
+// paced reports whether we give the browser its frames: see pacer. Only the
+// headless shell can be told so. Full pages get theirs as usual, since nobody
+// knows what a customer's page does with them.
+func paced(b program, k kind) bool { return k == light && !b.full }
 
 // hasWord reports whether the last part of the path has the word in it.
 func hasWord(path, word string) bool {

@@ -38,6 +38,11 @@ const shared = () => new Promise((done) => {
   const w = new SharedWorker("/shared.js"); w.port.onmessage = (e) => done(e.data); w.port.postMessage("get");
 });
 const who = () => new Promise((done) => { const s = document.createElement("script"); s.src = "/who.js"; s.onload = () => done(String(globalThis.who)); document.body.append(s); });
+function otherFrame(job) { return new Promise((done) => {
+  const f = document.createElement("iframe"); f.src = "https://other.example.test/frame";
+  f.onload = () => { const c = new MessageChannel(); c.port1.onmessage = (e) => { f.remove(); done(e.data); }; f.contentWindow.postMessage(job, "*", [c.port2]); };
+  document.body.append(f);
+}); }
 function forgetLater() { later.length = 0; return 1; }
 // plantWorkers puts the marker where workers keep it alive.
 async function plantWorkers(m) {
@@ -69,7 +74,7 @@ async function plant(m) {
   await inFrame("plant:" + m);
   return Object.keys(await look()).length;
 }
-async function look(withShared) {
+async function look(withShared, withOther) {
   const out = {};
   const get = async (name, f) => { try { out[name] = String(await f() ?? ""); } catch (e) { out[name] = ""; } };
   await get("cookie", () => document.cookie);
@@ -87,6 +92,7 @@ async function look(withShared) {
   await get("history", () => history.state?.m);
   await get("lock", () => new Promise((done) => navigator.locks.request("lock", { ifAvailable: true }, (l) => done(l ? "" : "held"))));
   if (withShared) await get("sharedWorker", shared);
+  if (withOther) await get("otherFrame", () => otherFrame("look"));
   await get("memoryCache", async () => (await who()) === (await (await fetch("/planted", { cache: "no-store" })).text()) ? "the same copy" : "");
   await get("broadcast", () => voice);
   await get("frameStorage", () => inFrame("look"));
@@ -129,8 +135,8 @@ func storesSite(t *testing.T) *site {
 			w.Header().Set("Content-Type", "text/html")
 			_, _ = fmt.Fprint(w, `<script>onmessage = (e) => {
   const m = String(e.data);
-  if (m.startsWith("plant:")) { localStorage.setItem("m", m); document.cookie = "framed=" + m + "; secure; samesite=none; partitioned; max-age=9999"; }
-  e.ports[0].postMessage((localStorage.getItem("m") ?? "") + document.cookie);
+  if (m.startsWith("plant:")) { localStorage.setItem("m", m); sessionStorage.setItem("m", m); document.cookie = "framed=" + m + "; secure; samesite=none; partitioned; max-age=9999"; }
+  e.ports[0].postMessage((localStorage.getItem("m") ?? "") + (sessionStorage.getItem("m") ?? "") + document.cookie);
 };</script>`)
 		default:
 			http.NotFound(w, r)
@@ -141,7 +147,7 @@ func storesSite(t *testing.T) *site {
 // lookAround returns what the tab sees in each store.
 func lookAround(t *testing.T, tab *Tab) map[string]string {
 	t.Helper()
-	return ask[map[string]string](t, tab, "run", map[string]any{"name": "look", "args": []bool{false}})
+	return ask[map[string]string](t, tab, "run", map[string]any{"name": "look", "args": []bool{false, false}})
 }
 
 // TestSessionsShareNothing plants markers in each store, and looks for them in
@@ -152,12 +158,14 @@ func TestSessionsShareNothing(t *testing.T) {
 	tests := []struct {
 		name           string
 		fresh, workers bool
-		again          bool // the context is used again
+		lost           bool // a frame is gone when the session ends
+		again, tab     bool // the context, and the tab, is used again
 		rounds         int
 	}{
-		{"fresh", true, true, false, 10},
-		{"used again", false, false, true, 50},
-		{"with workers", false, true, false, 10},
+		{name: "fresh", fresh: true, workers: true, rounds: 10},
+		{name: "with workers", workers: true, rounds: 10},
+		{name: "used again", again: true, tab: true, rounds: 50},
+		{name: "used again with a new tab", lost: true, again: true, rounds: 25},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -168,22 +176,31 @@ func TestSessionsShareNothing(t *testing.T) {
 			leaks, tried := 0, 0
 			for i := range test.rounds {
 				marker := fmt.Sprintf("marker-%d", i)
-				planter := open(t, p, lightRequest(storesPage))
+				r := lightRequest(storesPage)
+				r.Hosts = []string{otherHost}
+				planter := open(t, p, r)
 				ask[int](t, planter, "run", map[string]any{"name": "plant", "args": []string{marker}})
 				if test.workers {
 					ask[int](t, planter, "run", map[string]any{"name": "plantWorkers", "args": []string{marker}})
 				}
+				if test.lost {
+					ask[string](t, planter, "run", map[string]any{"name": "otherFrame", "args": []string{"plant:" + marker}})
+				}
 				if i == 0 {
-					mustKeep(t, planter, test.workers)
+					mustKeep(t, planter, test.workers, test.lost)
 				}
 				beside := open(t, p, lightRequest(storesPage))
 				seen := []map[string]string{lookAround(t, beside)}
 				closeTab(t, planter)
-				after := open(t, p, lightRequest(storesPage))
+				r.Main, r.Look = lightRequest("").Main, lightRequest("").Look
+				after := open(t, p, r)
 				if again := after.room == planter.room; again != test.again {
 					t.Fatalf("the context is used again: %t, want %t", again, test.again)
 				}
-				looked := ask[map[string]string](t, after, "run", map[string]any{"name": "look", "args": []bool{test.workers}})
+				if again := after.target == planter.target; again != test.tab {
+					t.Fatalf("the tab is used again: %t, want %t", again, test.tab)
+				}
+				looked := ask[map[string]string](t, after, "run", map[string]any{"name": "look", "args": []bool{test.workers, test.lost}})
 				for _, stores := range append(seen, looked) {
 					for store, value := range stores {
 						tried++
@@ -203,9 +220,9 @@ func TestSessionsShareNothing(t *testing.T) {
 
 // mustKeep fails unless each store keeps its marker: else the test is worth
 // nothing.
-func mustKeep(t *testing.T, planter *Tab, workers bool) {
+func mustKeep(t *testing.T, planter *Tab, workers, lost bool) {
 	t.Helper()
-	for store, value := range ask[map[string]string](t, planter, "run", map[string]any{"name": "look", "args": []bool{workers}}) {
+	for store, value := range ask[map[string]string](t, planter, "run", map[string]any{"name": "look", "args": []bool{workers, lost}}) {
 		if value == "" && store != "broadcast" && (workers || store != "serviceWorker") {
 			t.Errorf("the store %s kept nothing", store)
 		}
@@ -234,7 +251,7 @@ func TestClearOrigin(t *testing.T) {
 		t.Fatal(err)
 	}
 	// These belong to the tab or to the network, and not to the origin.
-	kept := map[string]bool{"windowName": true, "httpCache": true, "history": true}
+	kept := map[string]bool{"windowName": true, "httpCache": true, "history": true, "memoryCache": true}
 	for store, value := range lookAround(t, tab) {
 		if value != "" && !kept[store] {
 			t.Errorf("after the clearing the store %s shows %q", store, value)

@@ -26,11 +26,10 @@ func (t *Tab) open(ctx context.Context, pl plan) error {
 	t.plan = pl
 	t.mu.Unlock()
 	t.room.outlet.allow(pl.rules)
-	var set []waiter
-	if pl.main != "" {
-		set = append(set, begin(t.session, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: pl.main}))
+	set := []waiter{
+		t.script(page.AddScriptToEvaluateOnNewDocumentParams{Source: pl.main}),
+		t.script(page.AddScriptToEvaluateOnNewDocumentParams{Source: pl.look, WorldName: world}),
 	}
-	set = append(set, begin(t.session, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: pl.look, WorldName: world}))
 	// A light page's document is ours. A full page's sound and films are
 	// refused; its images and fonts are, by the browser's flags.
 	intercept := &fetch.RequestPattern{URLPattern: pattern(pl.url), ResourceType: network.ResourceTypeDocument}
@@ -41,6 +40,28 @@ func (t *Tab) open(ctx context.Context, pl plan) error {
 	return t.load(ctx, pl.url, func() waiter {
 		return begin(t.session, page.Navigate, page.NavigateParams{URL: pl.url})
 	}, set...)
+}
+
+// script adds a document-start script, and keeps its name in the tab.
+func (t *Tab) script(params page.AddScriptToEvaluateOnNewDocumentParams) waiter {
+	return added{begin(t.session, page.AddScriptToEvaluateOnNewDocument, params), t}
+}
+
+// added is a script that is being added to a tab.
+type added struct {
+	sent future[page.AddScriptToEvaluateOnNewDocumentResult]
+	tab  *Tab
+}
+
+func (a added) finish(ctx context.Context) error {
+	result, err := a.sent.wait(ctx)
+	if err != nil {
+		return err
+	}
+	a.tab.mu.Lock()
+	defer a.tab.mu.Unlock()
+	a.tab.scripts = append(a.tab.scripts, result.Identifier)
+	return nil
 }
 
 // Navigate loads another address in the tab, and waits until its document is
@@ -72,6 +93,7 @@ func (t *Tab) Reload(ctx context.Context) error {
 // load starts a navigation and waits for its document. set are commands that
 // were sent before it.
 func (t *Tab) load(ctx context.Context, address string, navigate func() waiter, set ...waiter) error {
+	t.touch()
 	limit := t.pool.opts.LoadTimeout
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fault.New(fault.PageLoadFailed, "%s did not load within %s", short(address), limit))
 	defer cancel()
@@ -156,11 +178,11 @@ func (c checked) finish(ctx context.Context) error {
 
 // Screenshot returns the page as it looks, as a PNG image.
 func (t *Tab) Screenshot(ctx context.Context) ([]byte, error) {
-	shot, err := call(ctx, t.session, page.CaptureScreenshot, page.CaptureScreenshotParams{})
+	shot, err := t.picture(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("taking a screenshot: %w", t.lost(err))
 	}
-	return shot.Data, nil
+	return shot, nil
 }
 
 // OpenPage opens a further page in the session of this tab, which shares its

@@ -35,6 +35,7 @@ type process struct {
 	root   *session
 	output *output
 	outlet *outlet       // what the browser itself uses: it reaches nothing
+	pacer  *pacer        // nil when the browser makes its frames itself
 	ended  chan struct{} // closed when no process and no file of it is left
 	filler chan struct{} // of capacity 1: held by who prepares spare tabs
 
@@ -58,6 +59,9 @@ func (p *Pool) launch(ctx context.Context, k kind) (*process, error) {
 		ended:  make(chan struct{}),
 		filler: make(chan struct{}, 1),
 		tabs:   map[*Tab]struct{}{},
+	}
+	if paced(p.launcher.bin, k) {
+		proc.pacer = newPacer()
 	}
 	if proc.dir, err = p.launcher.folder(); err != nil {
 		outlet.close()
@@ -120,6 +124,9 @@ func (proc *process) exec(l *launcher) error {
 	proc.output = &output{}
 	proc.conn, proc.root = newConn(files.in, files.out, proc.handle)
 	proc.pool.work.Go(proc.conn.run)
+	if proc.pacer != nil {
+		proc.pool.work.Go(proc.pace)
+	}
 	proc.pool.work.Go(func() { proc.watch(exited, files.err) })
 	return nil
 }

@@ -46,16 +46,22 @@ func (r *room) reusable(pl plan) bool {
 	return !r.left && !r.shared && r.uses < maxUses
 }
 
-// recycle makes the room ready for the next session of its key: it puts a new
-// tab in the place of the old one, and removes whatever the old one has left.
-// A room that cannot be proved clean is disposed of.
+// recycle makes the room ready for the next session of its key: it empties the
+// tab, or puts a new one in its place, and removes whatever the session has
+// left. A room that cannot be proved clean is disposed of.
 func (r *room) recycle(old *Tab) {
 	ctx, cancel := r.proc.pool.bound(context.Background())
 	defer cancel()
 	ctx, stop := context.WithTimeout(ctx, cleanLimit)
 	defer stop()
-	t, err := r.renew(ctx, old)
-	old.session.drop(fault.New(fault.ShuttingDown, "the tab was closed"))
+	renew := r.renew
+	if old.still() {
+		renew = r.blank
+	}
+	t, err := renew(ctx, old)
+	if t == nil || t.session != old.session {
+		old.session.drop(fault.New(fault.ShuttingDown, "the tab was closed"))
+	}
 	if err == nil {
 		err = r.proc.keep(t, old.plan.key)
 	}
@@ -89,13 +95,7 @@ func (r *room) renew(ctx context.Context, old *Tab) (*Tab, error) {
 	if _, err := call(ctx, r.proc.root, target.CloseTarget, target.CloseTargetParams{TargetID: old.target}); err != nil {
 		return t, err
 	}
-	if err := r.clear(ctx, t, places); err != nil {
-		return t, err
-	}
-	r.mu.Lock()
-	r.visited, r.uses = nil, r.uses+1
-	r.mu.Unlock()
-	return t, nil
+	return t, r.clear(ctx, t, places)
 }
 
 // workerTypes selects the targets that live on without a page.
@@ -152,6 +152,9 @@ func (r *room) clear(ctx context.Context, t *Tab, places []place) error {
 			err = errors.Join(err, fmt.Errorf("%w: %.0f bytes are stored: %s", errUnclean, used.Usage, breakdown(used.UsageBreakdown)))
 		}
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.visited, r.uses = nil, r.uses+1
 	return err
 }
 

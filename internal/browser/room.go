@@ -76,6 +76,7 @@ func (r *room) newTab(ctx context.Context, sibling bool) (*Tab, error) {
 	root, size := r.proc.root, r.proc.pool.opts.Window
 	made, err := call(ctx, root, target.CreateTarget, target.CreateTargetParams{
 		URL: "about:blank", BrowserContextID: r.id, Width: int64(size.Width), Height: int64(size.Height),
+		EnableBeginFrameControl: new(r.proc.pacer != nil),
 	})
 	if err != nil {
 		return nil, err

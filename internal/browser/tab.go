@@ -50,6 +50,7 @@ type Tab struct {
 	gone    chan struct{} // closed when nothing of its session is left
 	sibling bool          // it was opened by another tab of its room
 	counted atomic.Bool
+	lively  atomic.Int64 // until when it gets frames, in nanoseconds since 1970
 
 	mu      sync.Mutex // guards the fields below
 	err     error
@@ -58,6 +59,8 @@ type Tab struct {
 	changed chan struct{} // closed and replaced when doc changes
 	stats   Stats
 	noise   noise
+	scripts []page.ScriptIdentifier // the document-start scripts
+	frames  frames
 }
 
 func newTab(r *room, id target.ID) *Tab {
@@ -70,6 +73,7 @@ func newTab(r *room, id target.ID) *Tab {
 		gone:    make(chan struct{}),
 		changed: make(chan struct{}),
 		doc:     newDocument(),
+		frames:  newFrames(),
 	}
 }
 
