@@ -316,7 +316,10 @@ func (c *consumer) offer(work context.Context, msg jetstream.Msg, made time.Time
 		return
 	}
 	header := msg.Headers()
-	replay, _ := strconv.ParseUint(first(header, headerReplay), 10, 64) // 0 when it is none.
+	var replay uint64
+	if text := first(header, headerReplay); text != "" {
+		replay, _ = strconv.ParseUint(text, 10, 64) // 0 when it is none.
+	}
 	h := &held{
 		Delivery: Delivery{
 			Subject: msg.Subject(), Stream: meta.Stream, Sequence: meta.Sequence.Stream,

@@ -48,6 +48,7 @@ type Delivery struct {
 	Replay uint64
 
 	after []*Future
+	room  [2]*Future // for after: few messages wait for more
 }
 
 // Envelope decodes the message.
@@ -58,7 +59,12 @@ func (d *Delivery) Envelope() (event.Envelope, error) {
 // After makes the message wait: it is settled only when the future succeeded.
 // A handler publishes its result, hands the future to After, and returns, so
 // that nobody waits for the disk. Call it from the handler only.
-func (d *Delivery) After(f *Future) { d.after = append(d.after, f) }
+func (d *Delivery) After(f *Future) {
+	if d.after == nil {
+		d.after = d.room[:0]
+	}
+	d.after = append(d.after, f)
+}
 
 // laneOf returns the part of the subject that names the session: its last two
 // tokens. Messages of one lane are handled one after another.
