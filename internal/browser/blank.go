@@ -95,7 +95,14 @@ func (r *room) blank(ctx context.Context, old *Tab) (*Tab, error) {
 	places := append(r.outlet.cut(), old.plan.origin)
 	workers := begin(r.proc.root, target.GetTargets, target.GetTargetsParams{Filter: workerTypes()})
 	// From here on no script of the page runs, not even one that says goodbye.
-	sent := []waiter{begin(old.session, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})}
+	var sent []waiter
+	for _, s := range old.sessions() {
+		sent = append(sent, begin(s, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}))
+	}
+	if err := all(ctx, sent...); err != nil {
+		return nil, fmt.Errorf("silencing the page: %w", err)
+	}
+	sent = nil
 	stores := old.tabStores()
 	old.mu.Lock()
 	for _, id := range old.scripts {
@@ -142,6 +149,7 @@ type tabStores map[string][]waiter
 
 // tabStores begins to empty the sessionStorage of each document in the tab.
 func (t *Tab) tabStores() tabStores {
+	sessions := t.sessions()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	stores := tabStores{}
@@ -151,9 +159,11 @@ func (t *Tab) tabStores() tabStores {
 			continue
 		}
 		for _, key := range t.room.keysOf(u) {
-			stores[origin] = append(stores[origin], begin(t.session, domstorage.Clear, domstorage.ClearParams{
-				StorageID: &domstorage.StorageID{StorageKey: domstorage.SerializedStorageKey(key), IsLocalStorage: false},
-			}))
+			for _, s := range sessions {
+				stores[origin] = append(stores[origin], begin(s, domstorage.Clear, domstorage.ClearParams{
+					StorageID: &domstorage.StorageID{StorageKey: domstorage.SerializedStorageKey(key), IsLocalStorage: false},
+				}))
+			}
 		}
 	}
 	return stores

@@ -39,9 +39,11 @@ func (t *Tab) clearStores(ctx context.Context, u *url.URL) error {
 	var live []waiter
 	for _, key := range t.room.keysOf(u) {
 		for _, page := range t.room.open() {
-			live = append(live, begin(page.session, domstorage.Clear, domstorage.ClearParams{
-				StorageID: &domstorage.StorageID{StorageKey: domstorage.SerializedStorageKey(key), IsLocalStorage: false},
-			}))
+			for _, s := range page.sessions() {
+				live = append(live, begin(s, domstorage.Clear, domstorage.ClearParams{
+					StorageID: &domstorage.StorageID{StorageKey: domstorage.SerializedStorageKey(key), IsLocalStorage: false},
+				}))
+			}
 		}
 	}
 	if err := all(ctx, t.clearing(u)...); err != nil {

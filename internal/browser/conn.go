@@ -30,6 +30,9 @@ const (
 // errLost says that the connection to the browser is gone.
 var errLost = errors.New("the connection to the browser is lost")
 
+// errDetached says that a frame's target is gone.
+var errDetached = errors.New("the frame is gone")
+
 // A conn is the connection to one browser, shared by its sessions. It speaks
 // over chromedp's pipe with cdproto's messages, and routes them itself: an
 // event that no session asks for is never decoded.

@@ -12,6 +12,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 
 	"github.com/parley-chat/parley/internal/fault"
@@ -47,6 +48,10 @@ func (t *Tab) handle(method string, params jsonv2.Value) {
 		decode(params, t.onDetached)
 	case page.DomContentEventFired.Method:
 		t.change(func(d *document) { d.ready = true })
+	case target.AttachedToTarget.Method:
+		decode(params, t.onAttached)
+	case target.DetachedFromTarget.Method:
+		decode(params, t.onChildGone)
 	case fetch.RequestPaused.Method:
 		decode(params, t.onRequest)
 	case page.JavascriptDialogOpening.Method:
@@ -156,7 +161,9 @@ func (t *Tab) onNavigated(e page.EventFrameNavigated) {
 func (t *Tab) onDetached(e page.EventFrameDetached) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.frames.leave(e.FrameID)
+	if e.Reason != page.FrameDetachedReasonSwap { // else it goes on as a target of its own
+		t.frames.leave(e.FrameID)
+	}
 }
 
 // onRequest answers the request for the light page's document, and refuses

@@ -138,6 +138,9 @@ func storesSite(t *testing.T) *site {
   if (m.startsWith("plant:")) { localStorage.setItem("m", m); sessionStorage.setItem("m", m); document.cookie = "framed=" + m + "; secure; samesite=none; partitioned; max-age=9999"; }
   e.ports[0].postMessage((localStorage.getItem("m") ?? "") + (sessionStorage.getItem("m") ?? "") + document.cookie);
 };</script>`)
+		case "/":
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = fmt.Fprint(w, "<!doctype html><title>stores</title>", storesPage)
 		default:
 			http.NotFound(w, r)
 		}
@@ -158,6 +161,7 @@ func TestSessionsShareNothing(t *testing.T) {
 	tests := []struct {
 		name           string
 		fresh, workers bool
+		full           bool
 		lost           bool // a frame is gone when the session ends
 		again, tab     bool // the context, and the tab, is used again
 		rounds         int
@@ -165,6 +169,8 @@ func TestSessionsShareNothing(t *testing.T) {
 		{name: "fresh", fresh: true, workers: true, rounds: 10},
 		{name: "with workers", workers: true, rounds: 10},
 		{name: "used again", again: true, tab: true, rounds: 50},
+		{name: "full page", full: true, again: true, tab: true, rounds: 25},
+		{name: "full page without a frame", full: true, lost: true, rounds: 10},
 		{name: "used again with a new tab", lost: true, again: true, rounds: 25},
 	}
 	for _, test := range tests {
@@ -176,7 +182,7 @@ func TestSessionsShareNothing(t *testing.T) {
 			leaks, tried := 0, 0
 			for i := range test.rounds {
 				marker := fmt.Sprintf("marker-%d", i)
-				r := lightRequest(storesPage)
+				r := storesRequest(test.full)
 				r.Hosts = []string{otherHost}
 				planter := open(t, p, r)
 				ask[int](t, planter, "run", map[string]any{"name": "plant", "args": []string{marker}})
@@ -189,7 +195,7 @@ func TestSessionsShareNothing(t *testing.T) {
 				if i == 0 {
 					mustKeep(t, planter, test.workers, test.lost)
 				}
-				beside := open(t, p, lightRequest(storesPage))
+				beside := open(t, p, storesRequest(test.full))
 				seen := []map[string]string{lookAround(t, beside)}
 				closeTab(t, planter)
 				r.Main, r.Look = lightRequest("").Main, lightRequest("").Look
@@ -216,6 +222,13 @@ func TestSessionsShareNothing(t *testing.T) {
 			t.Logf("%d of %d looks found something", leaks, tried)
 		})
 	}
+}
+
+func storesRequest(whole bool) Request {
+	if whole {
+		return fullRequest("/")
+	}
+	return lightRequest(storesPage)
 }
 
 // mustKeep fails unless each store keeps its marker: else the test is worth

@@ -30,15 +30,15 @@ const (
 var errUnclean = errors.New("the browser context is not clean")
 
 // reusable reports whether the room may serve another session of the plan's
-// key after a cleaning. It had one tab with a light page, and plain http, whose
-// connections we do not end, was not allowed.
+// key after a cleaning. It had one tab, and plain http, whose connections we do
+// not end, was not allowed.
 func (r *room) reusable(pl plan) bool {
 	for _, allowed := range pl.rules {
 		if allowed.http {
 			return false
 		}
 	}
-	if r.proc.pool.opts.Fresh || pl.kind() != light || r.proc.worn() {
+	if r.proc.pool.opts.Fresh || r.proc.worn() {
 		return false
 	}
 	r.mu.Lock()
@@ -54,11 +54,12 @@ func (r *room) recycle(old *Tab) {
 	defer cancel()
 	ctx, stop := context.WithTimeout(ctx, cleanLimit)
 	defer stop()
-	renew := r.renew
-	if old.still() {
-		renew = r.blank
+	renew := r.blank
+	if !old.still() {
+		renew = r.renew
 	}
 	t, err := renew(ctx, old)
+	old.dropFrames(errDetached)
 	if t == nil || t.session != old.session {
 		old.session.drop(fault.New(fault.ShuttingDown, "the tab was closed"))
 	}
@@ -78,6 +79,10 @@ func (r *room) recycle(old *Tab) {
 // may run any more when its stores are cleared, and no answer may be under way
 // that could fill them again.
 func (r *room) renew(ctx context.Context, old *Tab) (*Tab, error) {
+	if r.proc.kind == full {
+		// A new tab there is a new renderer: nothing would be saved.
+		return nil, errors.New("a document of the tab is gone")
+	}
 	places := append(r.outlet.cut(), old.plan.origin)
 	workers := begin(r.proc.root, target.GetTargets, target.GetTargetsParams{Filter: workerTypes()})
 	silent := begin(old.session, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
@@ -196,8 +201,11 @@ func (proc *process) worn() bool {
 // handleAfter reads the events of a tab that is being left: a dialog box must
 // not hold it.
 func (t *Tab) handleAfter(method string, params jsonv2.Value) {
-	if method == page.JavascriptDialogOpening.Method {
+	switch method {
+	case page.JavascriptDialogOpening.Method:
 		decode(params, t.onDialog)
+	case target.DetachedFromTarget.Method:
+		decode(params, t.onChildGone)
 	}
 }
 

@@ -61,6 +61,8 @@ type Tab struct {
 	noise   noise
 	scripts []page.ScriptIdentifier // the document-start scripts
 	frames  frames
+	// children are the sessions of frames that are targets of their own.
+	children map[target.SessionID]*session
 }
 
 func newTab(r *room, id target.ID) *Tab {
@@ -74,18 +76,24 @@ func newTab(r *room, id target.ID) *Tab {
 		changed: make(chan struct{}),
 		doc:     newDocument(),
 		frames:  newFrames(),
+
+		children: map[target.SessionID]*session{},
 	}
 }
 
 // setup enables what every tab needs. Nothing more is enabled: each domain
 // sends events that somebody has to read.
 func (t *Tab) setup(ctx context.Context) error {
-	return all(ctx,
+	err := all(ctx,
 		begin(t.session, inspector.Enable, cdp.Empty{}),
 		begin(t.session, page.Enable, page.EnableParams{}),
 		begin(t.session, runtime.Enable, cdp.Empty{}),
 		begin(t.session, runtime.AddBinding, runtime.AddBindingParams{Name: emitter, ExecutionContextName: world}),
 	)
+	if err != nil {
+		return err
+	}
+	return t.watchFrames(ctx)
 }
 
 // Done is closed when the tab is gone.
@@ -147,6 +155,7 @@ func (t *Tab) end(err error, healthy bool) {
 	if again {
 		t.session.rest(err, t.handleAfter)
 	} else {
+		t.dropFrames(err)
 		t.session.drop(err)
 	}
 	t.room.proc.remove(t)

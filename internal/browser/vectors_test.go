@@ -159,6 +159,7 @@ func TestHostilePageReachesNothing(t *testing.T) {
 	s := newSite(t, site)
 	plain := newPlainSite(t, site)
 	o := s.options(t)
+	o.Images = true // or the vectors by images would not be tried
 	o.Resolve["plain.example.test"] = plain
 	o.Resolve["canary.example.test"] = "127.0.0.1:" + canary.port
 	p := newPool(t, o)
