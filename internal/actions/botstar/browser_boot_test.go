@@ -135,6 +135,58 @@ func TestBoot(t *testing.T) {
 	})
 }
 
+// TestBootOnce boots a page whose own snippet still loads: the frame loads
+// once, for the visitor, and never for one whom nobody knows.
+// There is one vendor, whose ledger is counted: its parts run one after another.
+func TestBootOnce(t *testing.T) {
+	t.Parallel()
+	w := setup(t, vendor.Options{})
+	w.vendor.Set(vendor.Faults{Chunk: vendor.Fault{Delay: 500 * time.Millisecond}})
+	for i, path := range []string{"", "popup", "captured"} {
+		t.Run("/"+path, func(t *testing.T) {
+			site := site()
+			site.URL += path
+			s := w.visit(t, site, event.Visitor{UserID: "once " + path}, "")
+			params := map[string]any{"user": map[string]any{"plan": "pro", "tags": []string{"vip"}}, "variables": map[string]any{"seats": 3}}
+			c := s.must(event.Confirmed, "botstar.widget.boot", params)
+			if out := bootOf(t, c.Output); !out.Changed || out.InstalledBy != "page" {
+				t.Errorf("boot answers %s", c.Output)
+			}
+			entry := w.reached(t, "once "+path, vendor.Booted, 1)[0]
+			if entry.Attributes["plan"] != "pro" || entry.Variables["seats"] != 3.0 {
+				t.Errorf("the vendor got %v and %v", entry.Attributes, entry.Variables)
+			}
+			if again := bootOf(t, s.must(event.Confirmed, "botstar.widget.boot", params).Output); again.Changed {
+				t.Error("the second boot changed something")
+			}
+			if all := w.reached(t, "", vendor.Booted, i+1); len(all) != i+1 {
+				t.Errorf("after %d boots the frame has loaded %d times: %+v", i+1, len(all), all)
+			}
+			s.must(event.Confirmed, "botstar.widget.open", nil)
+			s.must(event.Confirmed, "botstar.widget.close", nil)
+		})
+	}
+
+	t.Run("a boot of the page's own", func(t *testing.T) {
+		s := w.visit(t, site(), event.Visitor{UserID: "ours"}, "")
+		s.act("boot", map[string]any{"user": map[string]any{"user_id": "theirs"}}, nil)
+		if out := bootOf(t, s.must(event.Confirmed, "botstar.widget.boot", nil).Output); !out.Changed {
+			t.Error("the boot over the page's own changed nothing")
+		}
+		w.reached(t, "ours", vendor.Booted, 1)
+	})
+
+	t.Run("a link's parameter", func(t *testing.T) {
+		site := site()
+		site.URL += "?bs_ref=user:plan:linked"
+		s := w.visit(t, site, event.Visitor{UserID: "linked"}, "")
+		s.must(event.Confirmed, "botstar.widget.boot", nil)
+		if entry := w.reached(t, "linked", vendor.Booted, 1)[0]; entry.Attributes["plan"] != "linked" {
+			t.Errorf("the vendor got %v", entry.Attributes)
+		}
+	})
+}
+
 // TestBootFaults boots a vendor that is ill, and boots again when it is well.
 // There is one vendor, whose faults change: its parts run one after another.
 func TestBootFaults(t *testing.T) {

@@ -300,20 +300,25 @@
     return Object.assign({}, have, want);
   };
 
+  // over returns what to boot with: the settings over what the widget has, since
+  // each field that is given replaces the old one, as far as anybody knows.
+  const over = (have, mode, settings) => {
+    const given = {
+      appId: settings.appId,
+      mode,
+      user: together(have.user, settings.user),
+      variables: Object.assign({}, have.variables, settings.variables),
+    };
+    if (settings.block || have.block) given.block = settings.block || have.block;
+    return given;
+  };
+
   // hand gives the settings to a running widget, and waits when that makes its
   // frame load again.
   const hand = async (settings, ms) => {
     const before = frame();
     const src = before.src;
-    // Each field that is given replaces the old one, as far as anybody knows.
-    const have = current();
-    const given = {
-      appId: settings.appId,
-      mode: address().mode,
-      user: together(have.user, settings.user),
-      variables: Object.assign({}, have.variables, settings.variables),
-    };
-    if (settings.block || have.block) given.block = settings.block || have.block;
+    const given = over(current(), address().mode, settings);
     api()("boot", given);
     await settled(before, src);
     await untilReady(ms);
@@ -322,6 +327,31 @@
     // A second registration is harmless: a repeated callback changes nothing.
     listening = false;
     listen();
+  };
+
+  // configured is what the page itself has told a widget that is not there yet.
+  // It is null where that cannot be known: a link's parameter or a boot in the
+  // queue may tell more.
+  const configured = () => {
+    const config = rt.plain(window.BotStar || window.Chatbot);
+    const call = api();
+    if (!config || typeof config !== "object" || call === null || !call.q || location.search.includes("bs_ref=")) return null;
+    for (let i = 0; i < call.q.length; i++) if (call.q[i] && call.q[i][0] === "boot") return null;
+    return config;
+  };
+
+  // enqueue gives the settings to the page's own stub, as long as the widget has
+  // not drawn its frame: the frame then loads once, with the settings, and not
+  // first for a visitor whom nobody knows. It reports whether it did so.
+  const enqueue = (settings) => {
+    if (frame() !== null) return false;
+    const have = configured();
+    if (have === null || settings.mode && settings.mode !== (have.mode || "livechat")) return false;
+    if (settings.appId === have.appId && !differs(settings.user, have.user) &&
+      !differs(settings.variables, have.variables) && !differs(settings.block, have.block)) return false;
+    listen();
+    api()("boot", over(have, have.mode || "livechat", settings));
+    return true;
   };
 
   // settled resolves when the frame has begun to change, or after a moment in
@@ -359,6 +389,7 @@
       await mount(settings, arg.wait_ms);
       return answer(true, "config");
     }
+    const queued = enqueue(settings);
     await untilReady(arg.wait_ms);
     const at = address();
     if (settings.mode && settings.mode !== at.mode) {
@@ -367,8 +398,9 @@
     const have = current();
     if (settings.appId === at.appId && !differs(settings.user, have.user) &&
       !differs(settings.variables, have.variables) && !differs(settings.block, have.block)) {
-      return answer(false, "");
+      return answer(queued, queued ? "boot" : "");
     }
+    // The page's own boot may have come after ours, and then ours comes again.
     await hand(settings, arg.wait_ms);
     return answer(true, "boot");
   };

@@ -153,6 +153,7 @@ func (w *world) visit(t testing.TB, s actions.Site, v event.Visitor, light strin
 const personal = `{
   "test.click": () => document.querySelector('[class^="bs-chatbot-fab"]').click(),
   "test.open": () => window.BotStarApi("open"),
+  "test.boot": (arg) => window.BotStarApi("boot", arg),
   "test.respond": (arg) => { window.BotStarWebview("sendResponse", arg.response, arg.outputs, arg.outlet); },
   "test.go": (arg) => { setTimeout(() => location.assign(arg.to), 0); },
   "test.has": (arg) => document.querySelectorAll(arg.selector).length,
