@@ -39,6 +39,10 @@ type Options struct {
 	Fresh bool
 	// Window is the size of the tabs. 0 is 420 by 720.
 	Window struct{ Width, Height int }
+	// Pace gives light pages ten frames a second while something happens in
+	// them, and none otherwise: see pacer. It saves most of the rendering. It is
+	// off because Chromium can die when a tab is closed under its frame.
+	Pace bool
 	// Images makes pages load their images and web fonts: somebody looks at
 	// pictures of them.
 	Images bool

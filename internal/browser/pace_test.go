@@ -28,9 +28,16 @@ function seen() { return new Promise((done) => new IntersectionObserver((all) =>
 function sized() { return new Promise((done) => new ResizeObserver((all) => done(all[0].contentRect.width)).observe(box)) }
 </script>`
 
+func pacedOptions(t *testing.T) Options {
+	t.Helper()
+	o := newSite(t, pages(nil)).options(t)
+	o.Pace = true
+	return o
+}
+
 func TestPagesGetTheirFrames(t *testing.T) {
 	t.Parallel()
-	p := newPool(t, newSite(t, pages(nil)).options(t))
+	p := newPool(t, pacedOptions(t))
 	tab := open(t, p, lightRequest(moving))
 	run := func(name string) map[string]string { return map[string]string{"name": name} }
 	if got := ask[string](t, tab, "run", run("after")); got != "frame" {
@@ -51,7 +58,7 @@ func TestPagesGetTheirFrames(t *testing.T) {
 // at once.
 func TestManyPagesGetTheirFrames(t *testing.T) {
 	t.Parallel()
-	p := newPool(t, newSite(t, pages(nil)).options(t))
+	p := newPool(t, pacedOptions(t))
 	var all sync.WaitGroup
 	for range 8 {
 		tab := open(t, p, lightRequest(moving))
@@ -75,7 +82,7 @@ func TestManyPagesGetTheirFrames(t *testing.T) {
 // rendering, whatever it animates.
 func TestIdlePagesRest(t *testing.T) {
 	t.Parallel()
-	p := newPool(t, newSite(t, pages(nil)).options(t))
+	p := newPool(t, pacedOptions(t))
 	tab := open(t, p, lightRequest(moving))
 	run := map[string]string{"name": "count"}
 	before := ask[int](t, tab, "run", run)
@@ -93,8 +100,7 @@ func TestIdlePagesRest(t *testing.T) {
 
 func TestPictureOfAPacedPage(t *testing.T) {
 	t.Parallel()
-	o := newSite(t, pages(nil)).options(t)
-	p := newPool(t, o)
+	p := newPool(t, pacedOptions(t))
 	tab := open(t, p, lightRequest(`<body style="margin:0;background:rgb(0,120,0)">`))
 	shot, err := tab.Screenshot(within(t, 10*time.Second))
 	if err != nil {

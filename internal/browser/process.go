@@ -60,7 +60,7 @@ func (p *Pool) launch(ctx context.Context, k kind) (*process, error) {
 		filler: make(chan struct{}, 1),
 		tabs:   map[*Tab]struct{}{},
 	}
-	if paced(p.launcher.bin, k) {
+	if paced(p.launcher.bin, k, p.opts) {
 		proc.pacer = newPacer()
 	}
 	if proc.dir, err = p.launcher.folder(); err != nil {
