@@ -27,6 +27,13 @@ func autoAttach() target.SetAutoAttachParams {
 	}
 }
 
+// noDialogs is what runs first in a frame of another site. Chromium opens no
+// dialog box for such a frame, so the frame loses nothing. But when it refuses
+// one while the page has a box open, it forgets the page's: the page would wait
+// for its answer for ever.
+const noDialogs = `for (const [name, answer] of [["alert", undefined], ["confirm", false], ["prompt", null]])
+  Object.defineProperty(globalThis, name, { value: { [name]: () => answer }[name], enumerable: true });`
+
 // onAttached watches a frame of another site, and lets it go on.
 func (t *Tab) onAttached(e target.EventAttachedToTarget) {
 	if e.TargetInfo == nil {
@@ -38,6 +45,7 @@ func (t *Tab) onAttached(e target.EventAttachedToTarget) {
 	t.children[e.SessionID] = s
 	t.mu.Unlock()
 	begin(s, page.Enable, page.EnableParams{})
+	begin(s, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: noDialogs})
 	begin(s, target.SetAutoAttach, autoAttach())
 	begin(s, runtime.RunIfWaitingForDebugger, cdp.Empty{})
 }

@@ -38,6 +38,31 @@ func TestDialogsAreClosedAtOnce(t *testing.T) {
 	}
 }
 
+// TestDialogsOfFramesLeaveThePagesAlone has a frame that asks for boxes all the
+// time: each refusal made Chromium forget a box of the page.
+func TestDialogsOfFramesLeaveThePagesAlone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, pages(map[string]string{
+		"/": `<iframe src="https://` + widgetHost + `/frame"></iframe>`,
+		"/frame": `<script>
+const inner = document.createElement("iframe");
+document.documentElement.append(inner);
+const ask = () => { alert("a"); confirm("b"); prompt("c"); inner.contentWindow.alert("d"); };
+ask(); setInterval(ask);
+</script>`,
+	}))
+	tab := open(t, newPool(t, s.options(t)), fullRequest("/"))
+	const boxes = 100
+	for range boxes {
+		if got := ask[any](t, tab, "run", map[string]any{"name": "confirm", "args": []string{"sure?"}}); got != false {
+			t.Fatalf("confirm answered %v, want false", got)
+		}
+	}
+	if got := tab.Stats().Dialogs; got != boxes {
+		t.Errorf("%d boxes were counted, want %d", got, boxes)
+	}
+}
+
 func TestBeforeunloadDoesNotHoldThePage(t *testing.T) {
 	t.Parallel()
 	p := newPool(t, newSite(t, pages(map[string]string{"/next": "next"})).options(t))
