@@ -92,7 +92,7 @@ func (t *Tab) still() bool {
 // blank empties the tab for the next session, as renew does with a new one. It
 // is cheaper: neither a window nor a session is made.
 func (r *room) blank(ctx context.Context, old *Tab) (*Tab, error) {
-	places := append(r.outlet.cut(), old.plan.origin)
+	ended := r.outlet.cut()
 	workers := begin(r.proc.root, target.GetTargets, target.GetTargetsParams{Filter: workerTypes()})
 	// From here on no script of the page runs, not even one that says goodbye.
 	var sent []waiter
@@ -132,7 +132,7 @@ func (r *room) blank(ctx context.Context, old *Tab) (*Tab, error) {
 	}
 	t := newTab(r, old.target)
 	t.session = old.session
-	if err := r.clear(ctx, t, places); err != nil {
+	if err := r.clear(ctx, t, ended, old.plan.origin); err != nil {
 		return nil, err
 	}
 	r.mu.Lock()

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
+	"time"
 
 	"github.com/parley-chat/parley/internal/fault"
 )
@@ -26,9 +28,9 @@ type outlet struct {
 
 	mu      sync.Mutex // guards the fields below
 	rules   []rule
-	tunnels map[net.Conn]struct{}
-	reached map[place]struct{} // the places that were allowed to be asked for
-	session int                // counts the sessions that it has served
+	tunnels map[net.Conn]tunnel // by the client's end
+	reached map[place]struct{}  // the places that were allowed to be asked for
+	session int                 // counts the sessions that it has served
 	closed  bool
 	refused int   // requests that were refused
 	trouble error // the last reason that a connection was refused or failed
@@ -45,7 +47,7 @@ func (e *egress) open() (*outlet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the egress proxy: %w", err)
 	}
-	o := &outlet{egress: e, TCPListener: l, tunnels: map[net.Conn]struct{}{}, reached: map[place]struct{}{}}
+	o := &outlet{egress: e, TCPListener: l, tunnels: map[net.Conn]tunnel{}, reached: map[place]struct{}{}}
 	e.serving.Go(func() { _ = e.server.Serve(o) })
 	return o, nil
 }
@@ -66,22 +68,36 @@ func (o *outlet) Accept() (net.Conn, error) {
 }
 
 func (o *outlet) admit(c *net.TCPConn) error {
-	client, err := netip.ParseAddrPort(c.RemoteAddr().String())
+	ends, err := endsOf(c)
 	if err != nil {
 		return err
 	}
-	server, err := netip.ParseAddrPort(c.LocalAddr().String())
-	if err != nil {
-		return err
-	}
-	uid, err := ownerOf(client, server)
-	if err == nil && int64(uid) != o.egress.uid.Load() {
-		err = fmt.Errorf("user %d is not the browsers' user", uid)
+	other, err := peerOf(ends.client, ends.server)
+	if err == nil && int64(other.uid) != o.egress.uid.Load() {
+		err = fmt.Errorf("user %d is not the browsers' user", other.uid)
 	}
 	if err != nil {
 		o.egress.log.LogAttrs(context.Background(), slog.LevelWarn, "egress connection refused", slog.Any("err", err))
 	}
 	return err
+}
+
+// ended is a tunnel that was cut.
+type ended struct {
+	ends
+	done <-chan struct{}
+}
+
+// ends are the addresses of a connection to an outlet.
+type ends struct{ client, server netip.AddrPort }
+
+func endsOf(c net.Conn) (ends, error) {
+	client, err := netip.ParseAddrPort(c.RemoteAddr().String())
+	if err != nil {
+		return ends{}, err
+	}
+	server, err := netip.ParseAddrPort(c.LocalAddr().String())
+	return ends{client, server}, err
 }
 
 // url is how Chromium is told of the outlet.
@@ -135,11 +151,13 @@ func (o *outlet) tunnel(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
+	done := make(chan struct{})
+	defer close(done)
 	defer client.Close() //nolint:errcheck // The tunnel has ended.
-	if !o.track(session, client, server) {
+	if !o.track(session, client, tunnel{server, done}) {
 		return
 	}
-	defer o.untrack(client, server)
+	defer o.untrack(client)
 	if _, err := client.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\n")); err == nil {
 		join(client, early(buffered), server)
 	}
@@ -185,19 +203,61 @@ func (o *outlet) count() int {
 	return o.refused
 }
 
-// cut ends the connections and allows nothing any more. It returns the places
-// that were reached, and forgets them: the outlet is as if it were new.
-func (o *outlet) cut() []place {
+// A tunnel is a connection through the proxy.
+type tunnel struct {
+	server net.Conn
+	done   chan struct{} // closed when nothing more goes to the client
+}
+
+// A past is what an outlet knows of a session that has ended.
+type past struct {
+	places  []place // that were reached
+	tunnels []ended // that were open
+}
+
+// cut ends the connections and allows nothing any more. The outlet is as if it
+// were new then.
+func (o *outlet) cut() past {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for c := range o.tunnels {
-		_ = c.Close()
+	var p past
+	for client, t := range o.tunnels {
+		if e, err := endsOf(client); err == nil {
+			p.tunnels = append(p.tunnels, ended{e, t.done})
+		}
+		// Nothing is read from either end any more, so the tunnel ends: after
+		// what it has read is written.
+		_ = t.server.Close()
+		_ = client.SetReadDeadline(time.Now())
 	}
-	reached := slices.Collect(maps.Keys(o.reached))
+	p.places = slices.Collect(maps.Keys(o.reached))
 	o.rules, o.refused, o.trouble = nil, 0, nil
 	o.session++
 	clear(o.reached)
-	return reached
+	return p
+}
+
+// drained waits for the end of the tunnels, and fails when the browser has not
+// yet read everything that came by them: an answer in there could still set a
+// cookie.
+func (p past) drained(ctx context.Context) error {
+	for _, e := range p.tunnels {
+		select {
+		case <-e.done:
+		case <-ctx.Done():
+			return fmt.Errorf("ending a tunnel: %w", context.Cause(ctx))
+		}
+		other, err := peerOf(e.client, e.server)
+		switch {
+		case errors.Is(err, syscall.ENOENT):
+			continue // The browser has closed it.
+		case err != nil:
+			return err
+		case other.unread > 1: // One is the end of the stream.
+			return fmt.Errorf("%w: an answer of %d bytes was not read", errUnclean, other.unread)
+		}
+	}
+	return nil
 }
 
 func (o *outlet) current() int {
@@ -208,24 +268,20 @@ func (o *outlet) current() int {
 
 // track keeps the two ends of a tunnel. It refuses when the session that asked
 // for the tunnel has ended.
-func (o *outlet) track(session int, ends ...net.Conn) bool {
+func (o *outlet) track(session int, client net.Conn, t tunnel) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed || o.session != session {
 		return false
 	}
-	for _, c := range ends {
-		o.tunnels[c] = struct{}{}
-	}
+	o.tunnels[client] = t
 	return true
 }
 
-func (o *outlet) untrack(ends ...net.Conn) {
+func (o *outlet) untrack(client net.Conn) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, c := range ends {
-		delete(o.tunnels, c)
-	}
+	delete(o.tunnels, client)
 }
 
 // close ends the outlet and its tunnels. It may be called many times.
@@ -233,8 +289,9 @@ func (o *outlet) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = true
-	for c := range o.tunnels {
-		_ = c.Close()
+	for client, t := range o.tunnels {
+		_ = client.Close()
+		_ = t.server.Close()
 	}
 	_ = o.Close()
 }

@@ -15,32 +15,39 @@ const (
 	diagByFamily  = 20 // SOCK_DIAG_BY_FAMILY
 	diagRequest   = 56 // sizeof(struct inet_diag_req_v2)
 	diagAnswer    = 72 // sizeof(struct inet_diag_msg)
+	diagUnread    = 56 // offsetof(struct inet_diag_msg, idiag_rqueue)
 	diagUID       = 64 // offsetof(struct inet_diag_msg, idiag_uid)
 	diagAllStates = 0xffffffff
 )
 
-// ownerOf returns the user that owns the local end client of the connection to
-// server. Both are IPv4 addresses of this machine. The kernel finds the one
-// socket by its addresses, however many there are.
-func ownerOf(client, server netip.AddrPort) (int, error) {
+// A peer is what the kernel knows of the other end of a connection.
+type peer struct {
+	uid    int // who owns it
+	unread int // bytes that have arrived and were not read; the end of the stream counts as one
+}
+
+// peerOf describes the end client of the connection to server. Both are IPv4
+// addresses of this machine. The kernel finds the one socket by its addresses,
+// however many there are.
+func peerOf(client, server netip.AddrPort) (peer, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
-		return 0, fmt.Errorf("opening the socket diagnosis: %w", err)
+		return peer{}, fmt.Errorf("opening the socket diagnosis: %w", err)
 	}
 	defer unix.Close(fd) //nolint:errcheck // It was only read.
 	timeout := unix.Timeval{Sec: 1}
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
-		return 0, fmt.Errorf("bounding the socket diagnosis: %w", err)
+		return peer{}, fmt.Errorf("bounding the socket diagnosis: %w", err)
 	}
 	if err := unix.Sendto(fd, diagQuestion(client, server), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return 0, fmt.Errorf("asking the socket diagnosis: %w", err)
+		return peer{}, fmt.Errorf("asking the socket diagnosis: %w", err)
 	}
 	buf := make([]byte, 4096)
 	n, _, err := unix.Recvfrom(fd, buf, 0)
 	if err != nil {
-		return 0, fmt.Errorf("reading the socket diagnosis: %w", err)
+		return peer{}, fmt.Errorf("reading the socket diagnosis: %w", err)
 	}
-	return readOwner(buf[:n])
+	return readPeer(buf[:n])
 }
 
 func diagQuestion(client, server netip.AddrPort) []byte {
@@ -61,17 +68,17 @@ func diagQuestion(client, server netip.AddrPort) []byte {
 	return b
 }
 
-func readOwner(b []byte) (int, error) {
+func readPeer(b []byte) (peer, error) {
 	order := binary.NativeEndian
 	if len(b) < unix.NLMSG_HDRLEN+4 {
-		return 0, errors.New("the socket diagnosis answered too little")
+		return peer{}, errors.New("the socket diagnosis answered too little")
 	}
 	body := b[unix.NLMSG_HDRLEN:]
 	if order.Uint16(b[4:]) == unix.NLMSG_ERROR {
-		return 0, fmt.Errorf("the socket diagnosis: %w", syscall.Errno(-int32(order.Uint32(body)))) //nolint:gosec // The kernel sends a negative errno.
+		return peer{}, fmt.Errorf("the socket diagnosis: %w", syscall.Errno(-int32(order.Uint32(body)))) //nolint:gosec // The kernel sends a negative errno.
 	}
 	if len(body) < diagAnswer {
-		return 0, errors.New("the socket diagnosis answered too little")
+		return peer{}, errors.New("the socket diagnosis answered too little")
 	}
-	return int(order.Uint32(body[diagUID:])), nil
+	return peer{uid: int(order.Uint32(body[diagUID:])), unread: int(order.Uint32(body[diagUnread:]))}, nil
 }

@@ -209,7 +209,7 @@ func TestRebinding(t *testing.T) {
 	}
 }
 
-// newCanary listens on loopback, and counts who comes.
+// newCanary listens on loopback, and counts who comes, one after another.
 func newCanary(t *testing.T) (address string, hits *atomic.Int64) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -321,8 +321,15 @@ func TestProxyAnswers(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("answers (-want +got):\n%s", diff)
 	}
-	if n := hits.Load(); n != 1 {
-		t.Errorf("%d connections reached the canary, want the one that is allowed", n)
+	// The canary takes its connections in order: with ours it has counted all.
+	last, err := net.Dial("tcp", canary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, last)
+	_ = last.Close()
+	if n := hits.Load(); n != 2 {
+		t.Errorf("%d connections reached the canary, want ours and the one that is allowed", n)
 	}
 }
 
@@ -362,6 +369,54 @@ func TestProxyForwardsPlainHTTP(t *testing.T) {
 	body, _ := io.ReadAll(answer.Body)
 	if got, want := string(body), "plain.test /path?q=1"; got != want {
 		t.Errorf("the site saw %q, want %q", got, want)
+	}
+}
+
+// TestUnreadAnswerIsSeen has a client that does not read what the tunnel brings.
+func TestUnreadAnswerIsSeen(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	o := newOutlet(t, Options{Resolve: map[string]string{"shop.test": l.Addr().String()}})
+	o.allow([]rule{{host: "shop.test"}})
+	client, err := net.Dial("tcp", o.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	_, _ = io.WriteString(client, "CONNECT shop.test:443 HTTP/1.1\r\nHost: shop.test\r\n\r\n")
+	head := bufio.NewReaderSize(client, 16)
+	for line := " "; line != "\r\n"; {
+		if line, err = head.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = server.Close() }()
+	_, _ = server.Write(make([]byte, 100))
+	if _, err := io.ReadFull(client, make([]byte, 10)); err != nil {
+		t.Fatal(err)
+	}
+	cut := o.cut()
+	if len(cut.tunnels) != 1 {
+		t.Fatalf("%d tunnels were cut, want 1", len(cut.tunnels))
+	}
+	if err := cut.drained(t.Context()); !errors.Is(err, errUnclean) {
+		t.Errorf("with an unread answer drained returned %v", err)
+	}
+	_, _ = io.Copy(io.Discard, client)
+	if err := cut.drained(t.Context()); err != nil {
+		t.Error(err)
+	}
+	_ = client.Close()
+	if err := cut.drained(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

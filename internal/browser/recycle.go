@@ -83,7 +83,7 @@ func (r *room) renew(ctx context.Context, old *Tab) (*Tab, error) {
 		// A new tab there is a new renderer: nothing would be saved.
 		return nil, errors.New("a document of the tab is gone")
 	}
-	places := append(r.outlet.cut(), old.plan.origin)
+	ended := r.outlet.cut()
 	workers := begin(r.proc.root, target.GetTargets, target.GetTargetsParams{Filter: workerTypes()})
 	silent := begin(old.session, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 	left := begin(old.session, page.Navigate, page.NavigateParams{URL: "about:blank"})
@@ -100,7 +100,7 @@ func (r *room) renew(ctx context.Context, old *Tab) (*Tab, error) {
 	if _, err := call(ctx, r.proc.root, target.CloseTarget, target.CloseTargetParams{TargetID: old.target}); err != nil {
 		return t, err
 	}
-	return t, r.clear(ctx, t, places)
+	return t, r.clear(ctx, t, ended, old.plan.origin)
 }
 
 // workerTypes selects the targets that live on without a page.
@@ -124,13 +124,16 @@ func (r *room) idle(ctx context.Context, asked future[target.GetTargetsResult]) 
 
 // clear empties every store that a page of the places could have filled, and
 // looks whether they are empty.
-func (r *room) clear(ctx context.Context, t *Tab, places []place) error {
+func (r *room) clear(ctx context.Context, t *Tab, old past, origin place) error {
+	if err := old.drained(ctx); err != nil {
+		return err
+	}
 	sent := []waiter{
 		begin(r.proc.root, storage.ClearCookies, storage.ClearCookiesParams{BrowserContextID: r.id}),
 		begin(t.session, network.ClearBrowserCache, cdp.Empty{}),
 	}
 	seen := map[string]bool{}
-	for _, at := range places {
+	for _, at := range append(old.places, origin) {
 		u := at.origin()
 		if seen[u.String()] {
 			continue
@@ -160,6 +163,18 @@ func (r *room) clear(ctx context.Context, t *Tab, places []place) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.visited, r.uses = nil, r.uses+1
+	return err
+}
+
+// unused fails when the jar of a room that is used again is not empty any more.
+func (r *room) unused(ctx context.Context) error {
+	if r.key == "" {
+		return nil
+	}
+	jar, err := call(ctx, r.proc.root, storage.GetCookies, storage.GetCookiesParams{BrowserContextID: r.id})
+	if err == nil && len(jar.Cookies) > 0 {
+		err = fmt.Errorf("%w: it has %d cookies", errUnclean, len(jar.Cookies))
+	}
 	return err
 }
 

@@ -22,10 +22,14 @@ func (proc *process) take(ctx context.Context, key string) (*Tab, error) {
 	if worn {
 		proc.pool.retire(ctx, proc)
 	}
-	if t != nil {
-		return t, nil
+	if t == nil {
+		return proc.prepare(ctx)
 	}
-	return proc.prepare(ctx)
+	if err := t.room.unused(ctx); err != nil {
+		t.fail(fault.New(fault.ShuttingDown, "the tab is not clean"))
+		return proc.prepare(ctx)
+	}
+	return t, nil
 }
 
 // pick takes the youngest spare tab of the key off the list, or returns nil. A
