@@ -60,7 +60,7 @@ func startRig(ctx context.Context, s contend.Setup, full bool) (*rig, error) {
 		return nil, fmt.Errorf("opening the profiles: %w", err)
 	}
 	// The browsers' scratch folders are where they are in production.
-	if r.pool, err = browser.New(log, browser.Options{Pace: true, Binary: s.Binary, Resolve: s.Resolve, TrustSPKI: []string{s.SPKI}}); err != nil {
+	if r.pool, err = browser.New(log, browser.Options{Binary: s.Binary, Resolve: s.Resolve, TrustSPKI: []string{s.SPKI}}); err != nil {
 		return nil, fmt.Errorf("making the pool: %w", err)
 	}
 	if err := r.pool.Start(ctx); err != nil {

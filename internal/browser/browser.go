@@ -39,10 +39,10 @@ type Options struct {
 	Fresh bool
 	// Window is the size of the tabs. 0 is 420 by 720.
 	Window struct{ Width, Height int }
-	// Pace gives light pages ten frames a second while something happens in
-	// them, and none otherwise: see pacer. It saves most of the rendering. It is
-	// off because Chromium can die when a tab is closed under its frame.
-	Pace bool
+	// OwnFrames lets light browsers make sixty frames a second by themselves.
+	// Otherwise a page gets ten while something happens in it, and none when
+	// nothing does (see pacer), which saves most of the rendering.
+	OwnFrames bool
 	// Images makes pages load their images and web fonts: somebody looks at
 	// pictures of them.
 	Images bool

@@ -61,8 +61,18 @@ type session struct {
 
 // A reply is the place that the answer of one command arrives at.
 type reply struct {
-	session *session
-	done    chan answer // of capacity 1
+	session *session         // nil when it is only the browser's to answer
+	done    chan answer      // of capacity 1
+	kept    target.SessionID // of a command that only the browser answers, or the end of the target
+	after   func()           // called with the answer, unless nil; must not wait
+}
+
+// answer answers. It is called once.
+func (r *reply) answer(a answer) {
+	r.done <- a
+	if r.after != nil {
+		r.after()
+	}
 }
 
 type answer struct {
@@ -108,7 +118,7 @@ func (c *conn) run() {
 	c.pending = nil
 	c.mu.Unlock()
 	for _, r := range lost {
-		r.done <- answer{err: c.err}
+		r.answer(answer{err: c.err})
 	}
 	close(c.lost)
 }
@@ -126,7 +136,7 @@ func (c *conn) route(msg *cdproto.Message) {
 		if msg.Error != nil {
 			a.err = msg.Error
 		}
-		r.done <- a
+		r.answer(a)
 		return
 	}
 	var handle func(string, jsonv2.Value)
@@ -149,7 +159,7 @@ func (s *session) drop(err error) {
 	failed := s.take()
 	s.conn.mu.Unlock()
 	for _, r := range failed {
-		r.done <- answer{err: err}
+		r.answer(answer{err: err})
 	}
 }
 
@@ -161,11 +171,12 @@ func (s *session) rest(err error, handle func(string, jsonv2.Value)) {
 	failed := s.take()
 	s.conn.mu.Unlock()
 	for _, r := range failed {
-		r.done <- answer{err: err}
+		r.answer(answer{err: err})
 	}
 }
 
-// take removes the pending commands of the session. The caller holds conn.mu.
+// take removes the pending commands of the session, but those that are kept. The
+// caller holds conn.mu.
 func (s *session) take() []*reply {
 	var taken []*reply
 	for id, r := range s.conn.pending {
@@ -180,17 +191,30 @@ func (s *session) take() []*reply {
 // send writes the command. The answer arrives at the reply, always.
 func (s *session) send(method string, params any) *reply {
 	r := &reply{session: s, done: make(chan answer, 1)}
+	s.write(r, method, params)
+	return r
+}
+
+// sendKept is send for a command that goes on when the session is dropped or
+// rests. after is called with its answer.
+func (s *session) sendKept(method string, params any, after func()) *reply {
+	r := &reply{kept: s.id, done: make(chan answer, 1), after: after}
+	s.write(r, method, params)
+	return r
+}
+
+func (s *session) write(r *reply, method string, params any) {
 	raw, err := jsonv2.Marshal(params, chromedp.DefaultMarshalOptions)
 	if err != nil {
-		r.done <- answer{err: fmt.Errorf("encoding %s: %w", method, err)}
-		return r
+		r.answer(answer{err: fmt.Errorf("encoding %s: %w", method, err)})
+		return
 	}
 	c := s.conn
 	c.mu.Lock()
 	if ended := cmp.Or(s.ended, c.err); ended != nil {
-		r.done <- answer{err: ended}
 		c.mu.Unlock()
-		return r
+		r.answer(answer{err: ended})
+		return
 	}
 	c.next++
 	id := c.next
@@ -202,7 +226,22 @@ func (s *session) send(method string, params any) *reply {
 		// Half a command may be in the pipe: nobody can go on with it.
 		_ = c.pipe.Close()
 	}
-	return r
+}
+
+// detached answers the commands that were kept for the session's target.
+func (c *conn) detached(id target.SessionID) {
+	c.mu.Lock()
+	var left []*reply
+	for n, r := range c.pending {
+		if r.kept == id {
+			left = append(left, r)
+			delete(c.pending, n)
+		}
+	}
+	c.mu.Unlock()
+	for _, r := range left {
+		r.answer(answer{err: errDetached})
+	}
 }
 
 // A future is a command that was sent, and will be answered.

@@ -95,7 +95,7 @@ func flags(b program, k kind, profile, proxy string, o Options) []string {
 // paced reports whether we give the browser its frames: see pacer. Only the
 // headless shell can be told so. Full pages get theirs as usual, since nobody
 // knows what a customer's page does with them.
-func paced(b program, k kind, o Options) bool { return o.Pace && k == light && !b.full }
+func paced(b program, k kind, o Options) bool { return !o.OwnFrames && k == light && !b.full }
 
 // hasWord reports whether the last part of the path has the word in it.
 func hasWord(path, word string) bool {

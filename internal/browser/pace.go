@@ -21,7 +21,7 @@ const (
 	livelyFor = 3 * time.Second
 	// frameLimit is how long one frame may take. A page that makes none in that
 	// time hangs.
-	frameLimit = 10 * time.Second
+	frameLimit = 5 * time.Second
 	// pictureTries is how often a picture is asked for: the first frame of a
 	// page may have none.
 	pictureTries = 5
@@ -30,8 +30,9 @@ const (
 // A pacer gives the tabs of one browser their frames. The browser makes none by
 // itself (BeginFrameControl), so a page that nobody asks anything of costs no
 // rendering at all. A frame runs what pages expect of one (layout, animations,
-// requestAnimationFrame, observers) and paints nothing. The browser dies of two
-// frames at once, so there is one at a time for all its tabs.
+// requestAnimationFrame, observers) and paints nothing. The browser dies of a
+// frame that begins before the last one has ended, of whichever tab, so there is
+// one turn for all of them, which only the browser gives back.
 type pacer struct {
 	wake chan struct{} // of capacity 1: some tab has become lively
 	turn chan struct{} // of capacity 1: held while a frame is under way
@@ -39,6 +40,13 @@ type pacer struct {
 
 func newPacer() *pacer {
 	return &pacer{wake: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
+}
+
+// begin begins a frame. The caller has the turn. It is given back when the
+// browser answers, or says that the target is gone.
+func (p *pacer) begin(s *session, params headlessexperimental.BeginFrameParams) future[headlessexperimental.BeginFrameResult] {
+	method := headlessexperimental.BeginFrame.Method
+	return future[headlessexperimental.BeginFrameResult]{method, s.sendKept(method, params, func() { <-p.turn })}
 }
 
 // touch says that something happens in the tab, so that it gets frames for a
@@ -90,22 +98,30 @@ func (proc *process) frames(now time.Time) bool {
 	return lively
 }
 
-// frame gives the tab one frame, and waits for its end, or that of the tab.
+// frame gives the tab one frame, and waits for its end. A page that makes none
+// is closed, and a browser that does not even close it is killed: no tab of it
+// gets frames any more.
 func (proc *process) frame(t *Tab) {
+	p := proc.pacer
 	select {
-	case proc.pacer.turn <- struct{}{}:
-		defer func() { <-proc.pacer.turn }()
+	case p.turn <- struct{}{}:
 	case <-proc.conn.lost:
 		return
 	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), frameLimit, fault.New(fault.PageHung, "the page made no frame within %s", frameLimit))
-	defer cancel()
-	sent := begin(t.session, headlessexperimental.BeginFrame, headlessexperimental.BeginFrameParams{NoDisplayUpdates: new(true)})
+	sent := p.begin(t.session, headlessexperimental.BeginFrameParams{NoDisplayUpdates: new(true)})
+	limit := time.NewTimer(frameLimit)
+	defer limit.Stop()
 	select {
 	case <-sent.reply.done: // A frame that fails is a page that goes away.
-	case <-t.done:
-	case <-ctx.Done():
-		t.fail(context.Cause(ctx))
+		return
+	case <-limit.C:
+	}
+	t.fail(fault.New(fault.PageHung, "the page made no frame within %s", frameLimit))
+	limit.Reset(frameLimit)
+	select {
+	case <-sent.reply.done:
+	case <-limit.C:
+		proc.kill(fault.New(fault.BrowserCrashed, "the browser did not end a frame, and was killed"))
 	}
 }
 
@@ -115,17 +131,15 @@ func (t *Tab) picture(ctx context.Context) ([]byte, error) {
 		shot, err := call(ctx, t.session, page.CaptureScreenshot, page.CaptureScreenshotParams{})
 		return shot.Data, err
 	}
-	turn := t.room.proc.pacer.turn
-	select {
-	case turn <- struct{}{}:
-		defer func() { <-turn }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for the frame before: %w", context.Cause(ctx))
-	}
 	for range pictureTries {
-		shot, err := call(ctx, t.session, headlessexperimental.BeginFrame, headlessexperimental.BeginFrameParams{
+		select {
+		case t.room.proc.pacer.turn <- struct{}{}:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for the frame before: %w", context.Cause(ctx))
+		}
+		shot, err := t.room.proc.pacer.begin(t.session, headlessexperimental.BeginFrameParams{
 			Screenshot: &headlessexperimental.ScreenshotParams{Format: headlessexperimental.ScreenshotParamsFormatPng},
-		})
+		}).wait(ctx)
 		if err != nil || len(shot.ScreenshotData) > 0 {
 			return shot.ScreenshotData, err
 		}

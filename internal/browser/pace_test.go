@@ -4,10 +4,16 @@ package browser
 
 import (
 	"bytes"
+	"context"
 	"image/png"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/page"
+
+	"github.com/parley-chat/parley/internal/fault"
 )
 
 // moving is a page that does all that needs frames: animation frames, a
@@ -30,9 +36,7 @@ function sized() { return new Promise((done) => new ResizeObserver((all) => done
 
 func pacedOptions(t *testing.T) Options {
 	t.Helper()
-	o := newSite(t, pages(nil)).options(t)
-	o.Pace = true
-	return o
+	return newSite(t, pages(nil)).options(t)
 }
 
 func TestPagesGetTheirFrames(t *testing.T) {
@@ -116,4 +120,62 @@ func TestPictureOfAPacedPage(t *testing.T) {
 	if r, g, b, _ := picture.At(100, 100).RGBA(); r>>8 != 0 || g>>8 != 120 || b>>8 != 0 {
 		t.Errorf("the picture shows %d %d %d", r>>8, g>>8, b>>8)
 	}
+}
+
+// Tabs end while their frames are under way, in all the ways that tabs end. The
+// browser must outlive that.
+func TestTabsThatGoWithTheirFrames(t *testing.T) {
+	t.Parallel()
+	o := pacedOptions(t)
+	o.Sessions = 1000
+	p := newPool(t, o)
+	first := open(t, p, lightRequest(moving))
+	const lanes, rounds = 4, 15
+	var all sync.WaitGroup
+	for lane := range lanes {
+		all.Go(func() {
+			for round := range rounds {
+				if err := comeAndGo(within(t, 30*time.Second), p, (lane+round)%lanes); err != nil {
+					t.Errorf("lane %d, round %d: %v", lane, round, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if err := first.Err(); err != nil {
+		t.Errorf("the first tab is gone: %v", err)
+	}
+}
+
+// comeAndGo opens a lively tab, and ends it in one of four ways: with a further
+// page, by a close, by a crash, and by a fault.
+func comeAndGo(ctx context.Context, p *Pool, how int) error {
+	tab, err := p.Open(ctx, lightRequest(moving))
+	if err != nil {
+		return err
+	}
+	run := map[string]string{"name": "after"}
+	if err := tab.Call(ctx, "run", run, nil); err != nil {
+		return err
+	}
+	switch how {
+	case 0:
+		for range 3 {
+			further, err := tab.OpenPage(ctx, lightRequest(moving))
+			if err != nil {
+				return err
+			}
+			if err := further.Call(ctx, "run", run, nil); err != nil {
+				return err
+			}
+			_ = further.Close(ctx)
+		}
+	case 1:
+		begin(tab.session, page.Crash, cdp.Empty{})
+		<-tab.Done()
+	case 2:
+		tab.fail(fault.New(fault.PageFlooded, "the test says so"))
+	}
+	return tab.Close(ctx)
 }

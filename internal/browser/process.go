@@ -15,6 +15,7 @@ import (
 	cdpbrowser "github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/cdp/jsonv2"
+	"github.com/chromedp/cdproto/target"
 
 	"github.com/parley-chat/parley/internal/fault"
 )
@@ -133,7 +134,10 @@ func (proc *process) exec(l *launcher) error {
 
 // handle reads the events of the browser itself.
 func (proc *process) handle(method string, params jsonv2.Value) {
-	if method == cdpbrowser.DownloadWillBegin.Method {
+	switch method {
+	case target.DetachedFromTarget.Method:
+		decode(params, func(e target.EventDetachedFromTarget) { proc.conn.detached(e.SessionID) })
+	case cdpbrowser.DownloadWillBegin.Method:
 		decode(params, func(e cdpbrowser.EventDownloadWillBegin) {
 			for _, t := range proc.all() {
 				if string(t.target) == string(e.FrameID) {
