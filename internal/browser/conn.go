@@ -189,21 +189,7 @@ func (s *session) take() []*reply {
 }
 
 // send writes the command. The answer arrives at the reply, always.
-func (s *session) send(method string, params any) *reply {
-	r := &reply{session: s, done: make(chan answer, 1)}
-	s.write(r, method, params)
-	return r
-}
-
-// sendKept is send for a command that goes on when the session is dropped or
-// rests. after is called with its answer.
-func (s *session) sendKept(method string, params any, after func()) *reply {
-	r := &reply{kept: s.id, done: make(chan answer, 1), after: after}
-	s.write(r, method, params)
-	return r
-}
-
-func (s *session) write(r *reply, method string, params any) {
+func (s *session) send(r *reply, method string, params any) {
 	raw, err := jsonv2.Marshal(params, chromedp.DefaultMarshalOptions)
 	if err != nil {
 		r.answer(answer{err: fmt.Errorf("encoding %s: %w", method, err)})
@@ -253,7 +239,19 @@ type future[R any] struct {
 // begin sends the command and does not wait, so that many commands can be
 // under way at once.
 func begin[P, R any](s *session, c cdp.Command[P, R], params P) future[R] {
-	return future[R]{c.Method, s.send(c.Method, params)}
+	return beginAs(&reply{session: s}, s, c, params)
+}
+
+// beginKept is begin for a command that goes on when the session is dropped or
+// rests. after is called with its answer; it must not wait.
+func beginKept[P, R any](s *session, c cdp.Command[P, R], params P, after func()) future[R] {
+	return beginAs(&reply{kept: s.id, after: after}, s, c, params)
+}
+
+func beginAs[P, R any](r *reply, s *session, c cdp.Command[P, R], params P) future[R] {
+	r.done = make(chan answer, 1)
+	s.send(r, c.Method, params)
+	return future[R]{c.Method, r}
 }
 
 // call sends the command and waits for its answer.

@@ -45,8 +45,7 @@ func newPacer() *pacer {
 // begin begins a frame. The caller has the turn. It is given back when the
 // browser answers, or says that the target is gone.
 func (p *pacer) begin(s *session, params headlessexperimental.BeginFrameParams) future[headlessexperimental.BeginFrameResult] {
-	method := headlessexperimental.BeginFrame.Method
-	return future[headlessexperimental.BeginFrameResult]{method, s.sendKept(method, params, func() { <-p.turn })}
+	return beginKept(s, headlessexperimental.BeginFrame, params, func() { <-p.turn })
 }
 
 // touch says that something happens in the tab, so that it gets frames for a
