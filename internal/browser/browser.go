@@ -102,6 +102,9 @@ type Request struct {
 	Main, Look string
 	// Label names the session in log lines. It holds nothing personal.
 	Label string
+	// Storage is put into the session's browser context before any script of a
+	// page runs, unless it is nil.
+	Storage *Storage
 }
 
 // Pool is a pool of browsers. Its methods may be called from many goroutines.

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/parley-chat/parley/internal/actions"
+	"github.com/parley-chat/parley/internal/browser"
 	"github.com/parley-chat/parley/internal/fault"
 )
 
@@ -28,6 +29,8 @@ type Request struct {
 	Main, Look string
 	// Label names the session in logs.
 	Label string
+	// Storage is what the session had stored when it was put away, or nil.
+	Storage *browser.Storage
 }
 
 // Tab is a page in a browser of ours. It ends by itself when its renderer or
