@@ -61,6 +61,9 @@ type Parts struct {
 	// Pictures makes the pages as large as a desk's screen, with images, for the
 	// picture of the demo. It costs time and memory.
 	Pictures bool
+	// Pageless starts no browser, for a catalogue whose actions need no page. An
+	// action that wants one fails.
+	Pageless bool
 }
 
 // Start starts everything that the system runs on, in this order: bus, streams,
@@ -159,6 +162,9 @@ func (s *System) startBrowsers(ctx context.Context, parts Parts) error {
 	var err error
 	if s.pool, err = browser.New(s.log, s.cfg.browserOptions(parts)); err != nil {
 		return fmt.Errorf("preparing the browsers: %w", err)
+	}
+	if parts.Pageless {
+		return nil
 	}
 	if err := s.pool.Start(ctx); err != nil {
 		return fmt.Errorf("starting the browsers: %w", err)
