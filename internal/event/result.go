@@ -57,7 +57,10 @@ type Result struct {
 	// Executor is where the action ran: headless, visitor, rest or local.
 	Executor string `json:"executor,omitempty"`
 	// Worker is the name of the worker that did it.
-	Worker    string    `json:"worker,omitempty"`
+	Worker string `json:"worker,omitempty"`
+	// Fence is the token of the worker's ownership of the session: of two results
+	// of one session, the one with the higher fence is of the later owner.
+	Fence     uint64    `json:"fence,omitempty"`
 	Attempt   int       `json:"attempt"`
 	StartedAt time.Time `json:"started_at"`
 	// DurationUS is the time from the start of the work to its result, in
