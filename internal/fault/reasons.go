@@ -53,6 +53,9 @@ const (
 	BrowserBusy         Reason = "browser_busy"
 	StaleFence          Reason = "stale_fence"
 	EffectUnknown       Reason = "effect_unknown"
+	SnapshotInvalid     Reason = "snapshot_invalid"
+	SealBroken          Reason = "seal_broken"
+	KeyMissing          Reason = "key_missing"
 	PageAnswerInvalid   Reason = "page_answer_invalid"
 	CommandExpired      Reason = "command_expired"
 	DeadlineExceeded    Reason = "deadline_exceeded"
@@ -142,6 +145,9 @@ func table() []Entry {
 		{BrowserBusy, Exhausted, "all tabs are in use", "raise `browser.tabs`, or add a worker"},
 		{StaleFence, Conflict, "another worker owns the session now", "nothing to do: the owner carries on"},
 		{EffectUnknown, Conflict, "the page was lost while the action ran, and nothing tells whether it took effect", "look at the target; send the command with a new id when the effect is missing"},
+		{SnapshotInvalid, Conflict, "what was stored of the session cannot be read, so it starts afresh", "look for a damaged store or a newer worker; the next snapshot replaces it"},
+		{SealBroken, Conflict, "what was sealed has changed, or belongs to something else", "look for a damaged store; nothing of it is used"},
+		{KeyMissing, Conflict, "what was sealed needs a key that is not in the key ring", "add the key to the ring: a rotated key stays until what it sealed has expired"},
 		{PageAnswerInvalid, Unavailable, "the page answered something that is no answer", "look at the evidence: the page may interfere"},
 		{CommandExpired, Expired, "the command's expiry time had passed before it ran", "send it again with a later expiry time"},
 		{DeadlineExceeded, Expired, "the action did not end within its timeout", "raise `timeout_ms`, within the action's bounds"},
