@@ -23,6 +23,8 @@ const (
 	FactWebviewOpened    = "webview.opened"
 	FactWebviewResponded = "webview.responded"
 	FactSessionEnded     = "session.ended"
+	FactHibernated       = "session.hibernated"
+	FactRestored         = "session.restored"
 )
 
 // Facts returns the zero payload of every fact, by the fact's name without the
@@ -38,6 +40,8 @@ func Facts() map[string]any {
 		FactWebviewOpened:    WebviewOpened{},
 		FactWebviewResponded: WebviewResponded{},
 		FactSessionEnded:     SessionEnded{},
+		FactHibernated:       SessionHibernated{},
+		FactRestored:         SessionRestored{},
 	}
 }
 
@@ -126,6 +130,40 @@ type WebviewResponded struct {
 type SessionEnded struct {
 	Occurrence
 	// Why is crash, hang, idle, evicted, shutdown, overflow (the page said more
-	// than could be published) or retry (a command asked for a new page).
+	// than could be published), retry (a command asked for a new page), lost
+	// (another worker owns the session) or erased (somebody had it forgotten).
 	Why string `json:"why"`
+}
+
+// SessionHibernated says that a session's tab was closed and everything of it
+// that matters is stored: the next command brings it back, on any worker. It
+// takes the place of session.ended.
+type SessionHibernated struct {
+	Occurrence
+	// Why is idle, evicted, pressure (memory is scarce), retired (its browser is
+	// replaced), handover (another worker takes it over), shutdown or asked (an
+	// operator did).
+	Why string `json:"why"`
+	// Bytes is the size of what is stored.
+	Bytes int `json:"bytes"`
+	// Dropped names what was too large to be stored: origins, or the webview page
+	// that was open.
+	Dropped []string `json:"dropped,omitempty"`
+}
+
+// SessionRestored says that a session has a tab again, as it was before. What
+// the widget does for that, such as opening its window, is no fact of its own.
+type SessionRestored struct {
+	Occurrence
+	// Booted and Open are how the widget is now, in the mode Mode.
+	Booted bool   `json:"booted"`
+	Open   bool   `json:"open"`
+	Mode   string `json:"mode,omitempty"`
+	// Storage is true when cookies and stores were put back.
+	Storage bool `json:"storage"`
+	// SavedAt is when it was stored. Nil when the worker still remembered it.
+	SavedAt *time.Time `json:"saved_at,omitempty"`
+	// Reason is why the session could not be brought back as it was, and starts
+	// afresh, or "": snapshot_invalid, seal_broken, key_missing.
+	Reason string `json:"reason,omitempty"`
 }
