@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -83,6 +84,9 @@ type Bus struct {
 	inbox   *inbox
 	closed  chan struct{} // closed when the connection is gone for good
 	async   []jetstream.PublishOpt
+
+	counters counters
+	breaks   atomic.Uint64 // times that the connection was lost
 
 	closing sync.Once
 

@@ -114,6 +114,7 @@ func (b *Bus) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
 }
 
 func (b *Bus) onDisconnect(conn *nats.Conn, err error) {
+	b.breaks.Add(1) // First, because others may take our partitions from now on.
 	if conn.IsClosed() {
 		return
 	}

@@ -38,10 +38,29 @@ type CommandOptions struct {
 	// means all commands. Workers with the same filters share the work; two
 	// groups whose filters overlap cannot be.
 	Filters []string
+	// Worker is the worker's name, which no other worker of the group has at the
+	// same time: letters, digits, - and _. "" makes one up.
+	Worker string
+	// Version is shown to whoever asks for Members.
+	Version string
+	// HandOver, if set, is called when a partition moves to another worker, or
+	// this one stops: after the commands of the partition that ran have ended,
+	// and before the partition is given up. What it keeps of the sessions, the
+	// next owner finds. An error is logged, and the partition moves. The context
+	// lasts as long as the grace.
+	HandOver func(ctx context.Context, partition int) error
+	// Lost, if set, is called when a partition was taken from us, because we
+	// seemed dead: its sessions are another worker's, and nothing of them may be
+	// kept. Commands that run see the end of their context.
+	Lost func(partition int)
+	// TTL is how long a worker that says nothing owns its partitions; it is at
+	// least a second. 0 is 2 s, and 5 s in a cluster, which may be silent for
+	// seconds when it loses a server.
+	TTL time.Duration
 	// Lanes is how many sessions are worked for at the same time. 0 is 256.
 	Lanes int
-	// Held is how many commands all workers of the group together hold before
-	// the queue waits. 0 is 1024.
+	// Held is how many commands of one partition a worker holds before the queue
+	// waits. 0 is 256.
 	Held int
 	// AckWait is how long the server waits for a word before it gives a command
 	// to another worker. Commands that are held are kept alive well within it.
@@ -63,7 +82,14 @@ type CommandOptions struct {
 // for those that run, up to the grace, and leaves the others to the next
 // worker. It returns nil after such a stop. While the server is away it waits.
 func (b *Bus) Commands(ctx context.Context, o CommandOptions, h Handler) error {
-	filters, named := queueFilters(o.Filters)
+	filters, err := queueFilters(o.Filters)
+	if err != nil {
+		return err
+	}
+	named := filters
+	if filters[0] == everyCommand {
+		filters = nil // The server would match every subject of the queue for every command.
+	}
 	config := jetstream.ConsumerConfig{
 		// The name follows from the filters, so that workers with the same ones
 		// share a consumer, and others do not.
@@ -77,18 +103,6 @@ func (b *Bus) Commands(ctx context.Context, o CommandOptions, h Handler) error {
 		InactiveThreshold: abandoned,
 	}
 	return b.consume(ctx, StreamCommands, config, o, h)
-}
-
-// queueFilters returns the filters for the server, and those that name the
-// consumer. When all commands are taken, in whatever words, the server gets no
-// filter: it would match every subject of the queue for every command.
-func queueFilters(asked []string) (filters, named []string) {
-	every, err := event.QueueFilter("*")
-	if err != nil || len(asked) == 0 || slices.Contains(asked, every) || slices.Contains(asked, everyCommand) {
-		return nil, []string{everyCommand}
-	}
-	filters = slices.Compact(slices.Sorted(slices.Values(asked)))
-	return filters, filters
 }
 
 // ConsumeOptions say what a consumer reads. Stream and Durable are needed.

@@ -47,6 +47,15 @@ type Delivery struct {
 	// Replay is the sequence of the dead letter that the message was, or 0.
 	Replay uint64
 
+	// Partition is the partition of a command: see PartitionOf. 0 for the
+	// messages of Consume.
+	Partition int
+	// Fence tells the owners of the partition apart: a later owner has a larger
+	// one. Whoever stores something for the session stores it with the fence,
+	// and refuses a smaller one. 0 for the messages of Consume.
+	Fence uint64
+
+	lease *lease // nil for the messages of Consume
 	after []*Future
 	room  [2]*Future // for after: few messages wait for more
 }
@@ -55,6 +64,12 @@ type Delivery struct {
 func (d *Delivery) Envelope() (event.Envelope, error) {
 	return event.Decode(d.Header, d.Body)
 }
+
+// Owned returns nil while the partition is surely ours. Call it right before
+// the step that cannot be undone. Otherwise the error is fault.StaleFence:
+// return it, and the message is left for the next owner, or tried again when
+// the partition turns out to be ours.
+func (d *Delivery) Owned() error { return d.lease.owned() }
 
 // After makes the message wait: it is settled only when the future succeeded.
 // A handler publishes its result, hands the future to After, and returns, so

@@ -132,6 +132,30 @@ func (k *KV) Keys(ctx context.Context, filters ...string) ([]string, error) {
 	return keys, err
 }
 
+// each calls the function with every key that exists, in no order.
+func (k *KV) each(ctx context.Context, do func(jetstream.KeyValueEntry) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	watch, err := k.kv.WatchAll(ctx, jetstream.IgnoreDeletes())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = watch.Stop() }() // It fails when the connection is gone, and so is the watch.
+	for {
+		select {
+		case entry, ok := <-watch.Updates():
+			if !ok || entry == nil { // The mark after the last one.
+				return nil
+			}
+			if err := do(entry); err != nil {
+				return fmt.Errorf("reading the key %q: %w", entry.Key(), err)
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // do asks the server, and says what was asked when that fails.
 func (k *KV) do(ctx context.Context, what, key string, ask func(ctx context.Context) error) error {
 	err := k.bus.guard(ctx, "$", ask)

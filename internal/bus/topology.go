@@ -37,6 +37,9 @@ const (
 	// the life of the stream: another number would send the commands of one
 	// session to two partitions.
 	partitions = 64
+	// maxGroups is how many groups of workers there may be: each has a consumer
+	// per partition.
+	maxGroups = 16
 	// maxMessage is the most that one message may have, headers included.
 	maxMessage = 256 << 10
 	// maxQueued is the most commands of one session and action that wait. The
@@ -90,7 +93,7 @@ func commandStream() jetstream.StreamConfig {
 		}},
 		Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
 		MaxMsgs: 1_000_000, MaxBytes: 4 * gib, MaxMsgsPerSubject: maxQueued, MaxMsgSize: maxMessage,
-		MaxAge: day, Duplicates: 5 * time.Minute, MaxConsumers: 256,
+		MaxAge: day, Duplicates: 5 * time.Minute, MaxConsumers: maxGroups * partitions,
 	}
 }
 
