@@ -113,6 +113,10 @@ type Spec struct {
 	// Verify looks at the effect, independently of Run. It is nil when there is
 	// nothing to look at.
 	Verify func(ctx context.Context, env Env, params json.RawMessage, o Outcome) (Proof, error)
+	// Asleep reports whether Run and Verify answer for a session that is
+	// hibernated without waking it: env.Page is nil then, and env.State is what was
+	// stored. Nil means never.
+	Asleep func(params json.RawMessage) bool
 	// Snippet returns the JavaScript text that a hub would hand back. It is text
 	// for the caller; Parley never runs it. It is nil when no hub has one.
 	Snippet func(params json.RawMessage) string

@@ -28,6 +28,12 @@ type Provider struct {
 	// Digest takes a signal of the driver: it keeps the state up to date and
 	// says which fact, if any, is to be published.
 	Digest func(state *State, signal Signal) (Notice, bool)
+	// Restore makes a new page be as env.State says, which is what was true of the
+	// session's last page: the widget mounted for the same user in the same mode,
+	// its window open or closed, our listeners registered. It leaves in env.State
+	// what is true of the new page. What the page reports of it is no fact: nobody
+	// acted. Nil means that a new page begins empty.
+	Restore func(ctx context.Context, env Env) error
 	// CheckAppID says what is wrong with an app id, or nil.
 	CheckAppID func(appID string) error
 	// Title is the vendor's name for people.
