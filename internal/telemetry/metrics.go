@@ -17,6 +17,9 @@ type Metrics struct {
 	duration *prometheus.HistogramVec
 	triggers *prometheus.CounterVec
 	facts    *prometheus.CounterVec
+	stale    *prometheus.CounterVec
+	size     *prometheus.HistogramVec
+	took     *prometheus.HistogramVec
 }
 
 // NewMetrics returns metrics in a registry of their own, with those of the Go
@@ -37,13 +40,28 @@ func NewMetrics() *Metrics {
 		facts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parley_facts_total", Help: "Facts that were published, by name.",
 		}, []string{"fact"}),
+		stale: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "parley_stale_writes_refused_total",
+			Help: "Writes of a former owner that were refused, by who refused: lease, record, page or snapshot.",
+		}, []string{"by"}),
+		size: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "parley_snapshot_bytes", Help: "Sizes of sealed snapshots of sessions, by what was done: save or load.",
+			Buckets: prometheus.ExponentialBuckets(1<<10, 2, 10),
+		}, []string{"op"}),
+		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "parley_snapshot_duration_seconds", Help: "Time to save or load the snapshot of a session.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
+		}, []string{"op"}),
+	}
+	for _, by := range []string{"lease", "record", "page", "snapshot"} {
+		m.stale.WithLabelValues(by) // A figure that is 0 is there.
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "parley_build_info", Help: "Always 1; the label tells the version.",
 		ConstLabels: prometheus.Labels{"version": Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.commands, m.duration, m.triggers, m.facts, build,
+	m.registry.MustRegister(m.commands, m.duration, m.triggers, m.facts, m.stale, m.size, m.took, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -59,6 +77,42 @@ func (m *Metrics) Trigger(outcome string) { m.triggers.WithLabelValues(outcome).
 
 // Fact counts a fact by its name.
 func (m *Metrics) Fact(name string) { m.facts.WithLabelValues(name).Inc() }
+
+// Refused counts a write of a former owner that was refused, by who refused it:
+// lease, record, page or snapshot.
+func (m *Metrics) Refused(by string) { m.stale.WithLabelValues(by).Inc() }
+
+// Snapshot counts a snapshot that was saved or loaded, with its sealed size.
+func (m *Metrics) Snapshot(op string, bytes int, took time.Duration) {
+	m.size.WithLabelValues(op).Observe(float64(bytes))
+	m.took.WithLabelValues(op).Observe(took.Seconds())
+}
+
+// Figure is a number that somebody else counts, and that is read when the
+// metrics are asked for.
+type Figure struct {
+	Name, Help string
+	// Counts says that the number only rises.
+	Counts bool
+	Labels map[string]string
+	// Read must be quick, and may be called by many goroutines.
+	Read func() float64
+}
+
+// Watch adds figures. Their names and labels are new together.
+func (m *Metrics) Watch(figures ...Figure) {
+	for _, f := range figures {
+		if f.Counts {
+			m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name: f.Name, Help: f.Help, ConstLabels: f.Labels,
+			}, f.Read))
+			continue
+		}
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: f.Name, Help: f.Help, ConstLabels: f.Labels,
+		}, f.Read))
+	}
+}
 
 // Handler serves the metrics in Prometheus' format.
 func (m *Metrics) Handler() http.Handler {

@@ -77,6 +77,15 @@ func TestServe(t *testing.T) {
 	m.Command("botstar.widget.open", "succeeded", 20*time.Millisecond)
 	m.Trigger("matched")
 	m.Fact("widget.opened")
+	m.Refused("record")
+	m.Snapshot("save", 3000, 2*time.Millisecond)
+	held := 0
+	m.Watch(
+		Figure{Name: "parley_sessions", Help: "Sessions.", Labels: map[string]string{"state": "held"}, Read: func() float64 { return float64(held) }},
+		Figure{Name: "parley_sessions", Help: "Sessions.", Labels: map[string]string{"state": "hibernated"}, Read: func() float64 { return 7 }},
+		Figure{Name: "parley_takeovers_total", Help: "Taken over.", Counts: true, Read: func() float64 { return 2 }},
+	)
+	held = 3 // A figure is read when it is asked for.
 	var config net.ListenConfig
 	l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -120,6 +129,10 @@ func TestServe(t *testing.T) {
 		`parley_commands_total{action="botstar.widget.open",status="succeeded"} 1`,
 		`parley_triggers_total{outcome="matched"} 1`,
 		`parley_facts_total{fact="widget.opened"} 1`,
+		`parley_stale_writes_refused_total{by="record"} 1`, `parley_stale_writes_refused_total{by="page"} 0`,
+		`parley_snapshot_bytes_bucket{op="save",le="4096"} 1`, `parley_snapshot_duration_seconds_bucket{op="save",le="0.0025"} 1`,
+		`parley_sessions{state="held"} 3`, `parley_sessions{state="hibernated"} 7`,
+		"# TYPE parley_takeovers_total counter", "parley_takeovers_total 2",
 		`parley_command_duration_seconds_bucket{action="botstar.widget.open",le="0.025"} 1`,
 		"parley_build_info{", "go_goroutines ", "process_resident_memory_bytes ",
 	} {
