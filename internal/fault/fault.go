@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Code is the class of a failure. It decides what happens next.
@@ -41,6 +42,9 @@ type Error struct {
 	Message string
 	// Fix says what the reader can do about it.
 	Fix string
+	// After is how long to wait before another try is worth it, as far as it can
+	// be told, or 0.
+	After time.Duration
 	// Err is the cause, or nil.
 	Err error
 }
@@ -90,6 +94,13 @@ func (e *Error) WithFix(format string, args ...any) *Error {
 	fixed := *e
 	fixed.Fix = fmt.Sprintf(format, args...)
 	return &fixed
+}
+
+// WithAfter returns a copy of the error that says when another try is worth it.
+func (e *Error) WithAfter(d time.Duration) *Error {
+	later := *e
+	later.After = d
+	return &later
 }
 
 // New returns an error of the reason. Class and fix come from the table of

@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"testing"
+	"time"
 
 	"github.com/parley-chat/parley/internal/fault"
 )
@@ -102,5 +103,17 @@ func TestRetryable(t *testing.T) {
 	}
 	if fault.Retryable(nil) {
 		t.Error("success is retried")
+	}
+}
+
+func TestTheTimeOfAnotherTryIsKept(t *testing.T) {
+	t.Parallel()
+	full := fault.New(fault.BrowserBusy, "all tabs are in use").WithAfter(3 * time.Second)
+	wrapped := fmt.Errorf("opening the page: %w", full)
+	if got := fault.From(wrapped).After; got != 3*time.Second {
+		t.Errorf("another try is worth it after %v, want 3s", got)
+	}
+	if full == full.WithAfter(time.Second) || full.After != 3*time.Second {
+		t.Error("WithAfter changed its receiver")
 	}
 }
