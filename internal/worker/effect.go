@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/internal/actions"
-	"github.com/parley-chat/parley/internal/bus"
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
 )
@@ -29,60 +29,103 @@ type record struct {
 	Done *stored `json:"done,omitempty"`
 }
 
+// record returns the record of the running attempt.
+func (w *Worker) record(j *job) record {
+	p := j.progress
+	return record{
+		Params: j.params, StartedAt: j.started.UTC(), Worker: w.o.Name,
+		Attempt: j.d.Attempt, Fence: j.d.Fence, Acted: p.acted || p.marked,
+	}
+}
+
+// subject returns where the command's effect record is.
+func (j *job) subject() string { return event.EffectSubject(j.at.Site, j.at.Session, j.key) }
+
 // begin makes the effect record, or reads it. It returns the result when the
 // command was done before.
 //
-// A command that was begun and not ended is carried on: see worker.attempt for
-// what that means when the page is gone.
+// A command that was begun in another life of a worker, and not ended, is
+// carried on: see reconcile and mayAct. When its record is of a later owner,
+// the error is fault.StaleFence.
 func (w *Worker) begin(ctx context.Context, j *job) (*stored, error) {
 	p := j.progress
-	subject := event.EffectSubject(j.at.Site, j.at.Session, j.key)
-	mine := record{
-		Params: j.params, StartedAt: j.started.UTC(), Worker: w.o.Name,
-		Attempt: j.d.Attempt, Fence: w.o.Fence, Acted: p.acted,
+	if p.recorded {
+		// Another attempt. Whoever else believes to own the command fails from here.
+		return nil, w.write(ctx, j, w.record(j))
 	}
-	text, err := json.Marshal(mine)
+	mine, err := encode(w.record(j))
+	if err != nil {
+		return nil, err
+	}
+	err = w.persist(ctx, func(ctx context.Context) (err error) {
+		p.effect, err = w.o.Bus.Begin(ctx, j.subject(), mine)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the effect record: %w", err)
+	}
+	p.recorded = true
+	if p.effect.New || bytes.Equal(p.effect.Record, mine) {
+		return nil, nil
+	}
+	var before record
+	if err := json.Unmarshal(p.effect.Record, &before); err != nil {
+		return nil, fault.New(fault.InternalError, "reading the effect record %s", j.subject()).Because(err)
+	}
+	switch {
+	case before.Params != j.params:
+		return nil, fault.New(fault.IDReused, "the command %s was sent before, with other parameters", j.e.ID)
+	case before.Done != nil && !j.again(*before.Done):
+		return before.Done, nil
+	case before.Fence > j.d.Fence:
+		return nil, staleError{byRecord, fault.New(fault.StaleFence, "the command was begun by %s with the fence %d, and ours is %d",
+			before.Worker, before.Fence, j.d.Fence)}
+	case before.Done == nil:
+		p.inherited, p.acted = &before, before.Acted
+	}
+	return nil, w.write(ctx, j, w.record(j))
+}
+
+// write brings the effect record up to date, however long the bus is away. It
+// fails with fault.StaleFence when somebody else has written it since.
+func (w *Worker) write(ctx context.Context, j *job, r record) error {
+	text, err := encode(r)
+	if err != nil {
+		return err
+	}
+	p := j.progress
+	err = w.persist(ctx, func(ctx context.Context) error {
+		receipt, err := w.o.Bus.Finish(ctx, j.subject(), p.effect.Revision, text).Wait(ctx)
+		if err == nil {
+			p.effect.Revision = receipt.Sequence
+			return nil
+		}
+		if !isStale(err) {
+			return err
+		}
+		// An earlier try of ours may be stored, with its confirmation lost.
+		now, unread := w.o.Bus.Begin(ctx, j.subject(), text)
+		if unread != nil {
+			return unread
+		}
+		if !now.New && !bytes.Equal(now.Record, text) {
+			return staleError{byRecord, err}
+		}
+		p.effect = now
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("writing the effect record: %w", err)
+	}
+	return nil
+}
+
+func encode(r record) ([]byte, error) {
+	text, err := json.Marshal(r)
 	if err != nil {
 		return nil, fault.New(fault.InternalError, "encoding an effect record").Because(err)
 	}
-	if !p.recorded {
-		effect, err := w.o.Bus.Begin(ctx, subject, text)
-		if err != nil {
-			return nil, fmt.Errorf("making the effect record: %w", err)
-		}
-		p.effect, p.recorded = effect, true
-		if effect.New {
-			return nil, nil
-		}
-		var before record
-		if err := json.Unmarshal(effect.Record, &before); err != nil {
-			return nil, fault.New(fault.InternalError, "reading the effect record %s", subject).Because(err)
-		}
-		if before.Params != j.params {
-			return nil, fault.New(fault.IDReused, "the command %s was sent before, with other parameters", j.e.ID)
-		}
-		if before.Done != nil && !j.again(*before.Done) {
-			return before.Done, nil
-		}
-		p.acted = before.Acted && before.Done == nil
-	}
-	if p.acted {
-		mine.Acted = true
-		if text, err = json.Marshal(mine); err != nil {
-			return nil, fault.New(fault.InternalError, "encoding an effect record").Because(err)
-		}
-	}
-	// Another attempt. Whoever else believes to own the command fails from here.
-	return nil, w.overwrite(ctx, p, subject, text)
-}
-
-func (w *Worker) overwrite(ctx context.Context, p *progress, subject string, text []byte) error {
-	receipt, err := w.o.Bus.Finish(ctx, subject, p.effect.Revision, text).Wait(ctx)
-	if err != nil {
-		return fmt.Errorf("recording an attempt: %w", err)
-	}
-	p.effect.Revision = receipt.Sequence
-	return nil
+	return text, nil
 }
 
 // again reports whether a command that is done is to be done again: somebody
@@ -92,16 +135,10 @@ func (j *job) again(done stored) bool {
 }
 
 // finish writes the result into the effect record.
-func (w *Worker) finish(ctx context.Context, j *job, done stored) *bus.Future {
-	text, err := json.Marshal(record{
-		Params: j.params, StartedAt: j.started.UTC(), Worker: w.o.Name,
-		Attempt: j.d.Attempt, Fence: w.o.Fence, Done: &done,
-	})
-	if err != nil {
-		return nil // An envelope always has a JSON form: it came from one.
-	}
-	subject := event.EffectSubject(j.at.Site, j.at.Session, j.key)
-	return w.o.Bus.Finish(ctx, subject, j.progress.effect.Revision, text)
+func (w *Worker) finish(ctx context.Context, j *job, done stored) error {
+	r := w.record(j)
+	r.Acted, r.Done = false, &done
+	return w.write(ctx, j, r)
 }
 
 // mayAct is called right before an action runs. An action that must not happen
@@ -109,20 +146,37 @@ func (w *Worker) finish(ctx context.Context, j *job, done stored) *bus.Future {
 // that would know the answer is gone, nothing is done.
 func (w *Worker) mayAct(ctx context.Context, j *job, held bool) error {
 	p := j.progress
-	if !j.writes() || j.spec.Idempotent {
+	if !j.guarded || j.spec.Idempotent {
 		return nil
 	}
-	if p.acted && !held {
+	if (p.acted || p.ran) && !held {
 		return fault.New(fault.EffectUnknown, "%s was begun before, and its page is gone", j.spec.Name)
 	}
-	text, err := json.Marshal(record{
-		Params: j.params, StartedAt: j.started.UTC(), Worker: w.o.Name,
-		Attempt: j.d.Attempt, Fence: w.o.Fence, Acted: true,
-	})
-	if err != nil {
-		return fault.New(fault.InternalError, "encoding an effect record").Because(err)
+	if p.marked {
+		return nil
 	}
-	return w.overwrite(ctx, p, event.EffectSubject(j.at.Site, j.at.Session, j.key), text)
+	p.marked = true
+	return w.write(ctx, j, w.record(j))
+}
+
+// reconcile prepares to carry on with a command that another life of a worker
+// has begun: nobody knows how far it came. What is known of the session is not
+// trusted until the page has been looked at; an action whose effect is there
+// finds it there, and changes nothing.
+func (w *Worker) reconcile(j *job, doubt func()) {
+	before := j.progress.inherited
+	if before == nil {
+		return
+	}
+	doubt()
+	if j.progress.told {
+		return
+	}
+	j.progress.told = true
+	j.progress.evidence = append(j.progress.evidence, event.Evidence{
+		Kind: "record", At: w.o.Now().UTC(),
+		Seen: fmt.Sprintf("begun before by the worker %s, attempt %d: looked before acting", before.Worker, before.Attempt),
+	})
 }
 
 // schedule has the same action run once more, later. The request is durable,

@@ -21,11 +21,15 @@ const retryPause = 100 * time.Millisecond
 // Handle handles one command. Its error tells the bus what becomes of the
 // message: nil when the command has its result, something retryable when it is
 // to come again, and anything else when it is to be buried. A command that can
-// be read has its result also when it is buried.
+// be read has its result also when it is buried. A worker that does not own the
+// session any more says nothing: the owner does.
 func (w *Worker) Handle(ctx context.Context, d *bus.Delivery) (err error) {
 	defer func() {
 		if thrown := recover(); thrown != nil {
 			err = w.caught(ctx, d, thrown)
+		}
+		if isStale(err) {
+			err = w.refused(ctx, d, err)
 		}
 	}()
 	j, err := w.newJob(d)
@@ -42,7 +46,7 @@ func (w *Worker) Handle(ctx context.Context, d *bus.Delivery) (err error) {
 		return w.repeat(ctx, j, s)
 	}
 	w.carryOn(j)
-	if j.writes() {
+	if j.guarded {
 		done, err := w.begin(ctx, j)
 		switch {
 		case errors.Is(err, fault.New(fault.IDReused, "")):
@@ -70,14 +74,11 @@ func (w *Worker) caught(ctx context.Context, d *bus.Delivery, thrown any) error 
 func (w *Worker) carryOn(j *job) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if before := w.open[j.key]; before != nil {
+	// Under another fence others may have acted in between.
+	if before := w.open[j.key]; before != nil && before.fence == j.d.Fence {
 		j.progress = before
 	}
-	p := j.progress
-	p.attempt++
-	if p.deadline.IsZero() {
-		p.deadline = j.started.Add(j.timeout())
-	}
+	j.progress.attempt++
 }
 
 // leave keeps the progress for the next attempt, and forget drops it.
@@ -95,6 +96,9 @@ func (w *Worker) forget(j *job) {
 
 // run makes one attempt, and decides what follows from it.
 func (w *Worker) run(ctx context.Context, j *job) error {
+	if j.progress.deadline.IsZero() {
+		j.progress.deadline = w.o.Now().Add(j.timeout())
+	}
 	bounded, cancel := context.WithDeadlineCause(ctx, j.progress.deadline,
 		fault.New(fault.DeadlineExceeded, "%s did not end within %s", j.spec.Name, j.timeout()))
 	defer cancel()
@@ -109,6 +113,9 @@ func (w *Worker) run(ctx context.Context, j *job) error {
 			err = fault.From(context.Cause(bounded))
 		}
 		switch {
+		case isStale(err):
+			w.forget(j)
+			return err
 		case ctx.Err() != nil:
 			return await(ctx)
 		case fault.CodeOf(err) == fault.Stopping, isBus(err):
@@ -118,6 +125,9 @@ func (w *Worker) run(ctx context.Context, j *job) error {
 			w.leave(j)
 			return later(err)
 		case w.retries(j, err):
+			if harmless(fault.From(err).Reason) {
+				j.progress.ran, j.progress.marked = false, false
+			}
 			w.leave(j)
 			w.log.LogAttrs(ctx, slog.LevelWarn, "attempt failed", append(j.attrs(), slog.Any("err", err))...)
 			return err
@@ -143,7 +153,7 @@ func (w *Worker) retries(j *job, err error) bool {
 }
 
 // risky reports whether an action that must not happen twice has been begun.
-func (j *job) risky() bool { return j.writes() && !j.spec.Idempotent && j.progress.ran }
+func (j *job) risky() bool { return j.guarded && !j.spec.Idempotent && j.progress.ran }
 
 // honest says so when a page was lost under an action that must not happen
 // twice: nobody knows whether it took effect.
@@ -200,6 +210,7 @@ func (w *Worker) attempt(ctx, bounded context.Context, j *job, lease *session.Le
 		return o, err
 	}
 	held := lease.Paged()
+	w.reconcile(j, lease.Doubt)
 	env := w.env(j, lease)
 	if j.spec.Plane == actions.PlanePage {
 		if env, err = w.prepare(bounded, j, lease); err != nil {
@@ -232,6 +243,9 @@ func (w *Worker) attempt(ctx, bounded context.Context, j *job, lease *session.Le
 // store stores the profile, however long the bus is away. It returns the error
 // that it was given, unless it has one of its own.
 func (w *Worker) store(ctx context.Context, lease *session.Lease, err error) error {
+	if isStale(err) {
+		return err // What we know of the visitor is not the newest.
+	}
 	if problem := w.persist(ctx, lease.StoreProfile); problem != nil && err == nil {
 		return problem
 	}
@@ -258,10 +272,13 @@ func (w *Worker) persist(ctx context.Context, do func(context.Context) error) er
 // suspect closes a page that cannot be worked with any more, and has the others
 // looked at before the next action.
 func (w *Worker) suspect(ctx context.Context, lease *session.Lease, err error) {
+	if _, ok := errors.AsType[staleError](err); ok {
+		return // The page is as good as it was, and not ours.
+	}
 	lease.CatchUp()
 	lease.Doubt()
 	switch fault.From(err).Reason { //nolint:exhaustive // All others leave the page as it is.
-	case fault.PageHung, fault.PageAnswerInvalid, fault.WidgetNotReady, fault.BootFailed:
+	case fault.PageHung, fault.PageAnswerInvalid, fault.WidgetNotReady, fault.BootFailed, fault.StaleFence:
 		if err := lease.Drop(ctx, "retry"); err != nil {
 			w.log.LogAttrs(ctx, slog.LevelWarn, "closing a page that does not work",
 				slog.String("session", lease.Key()), slog.Any("err", err))
@@ -271,7 +288,7 @@ func (w *Worker) suspect(ctx context.Context, lease *session.Lease, err error) {
 
 // env returns what an action of the command works with.
 func (w *Worker) env(j *job, lease *session.Lease) actions.Env {
-	env := lease.Env(j.cause(w.o.Fence), w.log)
+	env := lease.Env(j.cause(), w.log)
 	env.Sites, env.Now = w.o.Sites, w.o.Now
 	return env
 }

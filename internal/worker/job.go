@@ -34,6 +34,7 @@ type job struct {
 	site    actions.Site
 	command event.Command
 	params  string // hash of what was asked
+	guarded bool   // its effect is guarded by an effect record
 
 	// progress is what earlier attempts left, and what this one adds.
 	progress *progress
@@ -41,15 +42,20 @@ type job struct {
 
 // progress is what the attempts of one command leave behind in this process.
 type progress struct {
-	attempt  int
-	deadline time.Time
-	effect   bus.Effect // of the effect record, for actions that have one
-	recorded bool
-	acted    bool // it must not happen twice, and was about to run in another life of a worker
-	ran      bool // the asked action has been begun
-	steps    []event.Step
-	evidence []event.Evidence
-	executor string
+	partition int
+	fence     uint64
+	attempt   int
+	deadline  time.Time
+	effect    bus.Effect // of the effect record, for actions that have one
+	recorded  bool
+	inherited *record // of another life of a worker, which has not ended it
+	told      bool    // the evidence tells of that
+	acted     bool    // it must not happen twice, and was about to run in another life of a worker
+	marked    bool    // it must not happen twice, and the record says that it was about to run
+	ran       bool    // the asked action has been begun
+	steps     []event.Step
+	evidence  []event.Evidence
+	executor  string
 }
 
 // newJob reads what the message says of itself. The error means that nobody can
@@ -65,7 +71,7 @@ func (w *Worker) newJob(d *bus.Delivery) (*job, error) {
 	}
 	return &job{
 		d: d, e: e, at: address, key: event.Key(e.Source, e.ID), started: w.o.Now(),
-		progress: &progress{},
+		progress: &progress{partition: d.Partition, fence: d.Fence},
 	}, nil
 }
 
@@ -87,6 +93,7 @@ func (w *Worker) check(j *job) error {
 	if j.command, err = w.o.Schemas.DecodeCommand(j.e); err != nil {
 		return fmt.Errorf("reading the command: %w", err)
 	}
+	j.guarded = j.spec.Scope != event.ClassRead && !w.o.Unguarded
 	if err := w.checkAddress(j); err != nil {
 		return err
 	}
@@ -164,9 +171,9 @@ func (j *job) expired() error {
 }
 
 // cause returns what facts tell of the command.
-func (j *job) cause(fence uint64) session.Command {
+func (j *job) cause() session.Command {
 	return session.Command{
-		Key: j.key, ID: j.e.ID, Fence: fence,
+		Key: j.key, ID: j.e.ID, Fence: j.d.Fence,
 		Correlation: orElse(j.e.Extension(event.ExtCorrelationID), j.e.ID),
 		Trace:       j.e.Extension(event.ExtTraceParent),
 	}
@@ -178,9 +185,6 @@ func orElse(text, otherwise string) string {
 	}
 	return text
 }
-
-// writes reports whether the command's effect is guarded by an effect record.
-func (j *job) writes() bool { return j.spec.Scope != event.ClassRead }
 
 // own returns the id of a result that is not the command's one and only: the
 // command was not tried.

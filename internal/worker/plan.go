@@ -65,7 +65,7 @@ func (w *Worker) facts(ctx context.Context, j *job, lease *session.Lease) (actio
 		return facts, nil
 	}
 	facts, err := look()
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !crashed(fault.From(err).Reason) {
 		w.log.LogAttrs(ctx, slog.LevelWarn, "page does not answer, and is replaced", append(j.attrs(), slog.Any("err", err))...)
 		if err := lease.Drop(ctx, "retry"); err != nil && ctx.Err() != nil {
 			return nil, err
@@ -80,6 +80,12 @@ func (w *Worker) facts(ctx context.Context, j *job, lease *session.Lease) (actio
 	}
 	lease.Trust()
 	return facts, nil
+}
+
+// crashed reports whether a failure of that kind means that the page is gone,
+// so that there is nothing to close.
+func crashed(reason fault.Reason) bool {
+	return reason == fault.PageCrashed || reason == fault.BrowserCrashed
 }
 
 // provide makes the fact true, unless it is.
@@ -125,11 +131,15 @@ func unmet(need actions.Fact, state *actions.State) error {
 	return fault.New(need.Unmet(), "the action needs the fact %q", need)
 }
 
-// perform runs an action and has its effect verified.
+// perform runs an action and has its effect verified, unless the session is not
+// surely ours any more.
 func (w *Worker) perform(
 	ctx context.Context, j *job, lease *session.Lease, env actions.Env,
 	spec actions.Spec, params json.RawMessage, inserted bool,
 ) (actions.Outcome, event.Verdict, error) {
+	if err := j.owned(); err != nil {
+		return actions.Outcome{}, event.Unconfirmed, err
+	}
 	began := w.o.Now()
 	p := j.progress
 	out, err := spec.Run(ctx, env, params)
@@ -151,7 +161,7 @@ func (w *Worker) perform(
 		proof.Verdict = event.Unconfirmed
 		err = fmt.Errorf("running %s: %w", spec.Name, err)
 	} else {
-		lease.Tell(out.Notices, j.cause(w.o.Fence))
+		lease.Tell(out.Notices, j.cause())
 	}
 	p.steps = append(p.steps, event.Step{
 		Action: spec.Name, Inserted: inserted, Verdict: proof.Verdict, DurationUS: w.o.Now().Sub(began).Microseconds(),

@@ -48,7 +48,7 @@ func (w *Worker) conclude(ctx context.Context, j *job, o outcome, why error) err
 			r.Status, r.Problem = event.Failed, problemOf(err)
 		}
 	}
-	return w.publish(ctx, j, r, j.resultID(), why, j.writes())
+	return w.publish(ctx, j, r, j.resultID(), why, j.guarded)
 }
 
 // repeat publishes a result again. Nothing is done.
@@ -80,19 +80,24 @@ func (w *Worker) Dead(ctx context.Context, d *bus.Delivery, err error) {
 	w.report(ctx, r)
 }
 
-// publish publishes the result: to a caller that waits, to the stream, and into
-// the effect record. When the command is to be buried, it waits until all that
-// is stored, since a buried command has no other way to its result.
+// publish publishes the result: to a caller that waits, into the effect record,
+// and to the stream. The record comes before the stream, because it refuses a
+// worker that does not own the session any more. When the command is to be
+// buried, it waits until all that is stored, since a buried command has no other
+// way to its result.
 func (w *Worker) publish(ctx context.Context, j *job, r event.Result, id string, why error, recorded bool) error {
 	e, r := w.envelope(ctx, j, r, id)
-	w.answer(ctx, j, e)
 	s := stored{Params: j.params, Envelope: e, Status: r.Status}
-	futures := []*bus.Future{w.o.Bus.PublishAsync(event.ResultSubject(j.at.Action, j.at.Site, j.at.Session), e)}
+	if err := j.owned(); err != nil {
+		return err
+	}
+	w.answer(ctx, j, e)
 	if recorded {
-		if f := w.finish(ctx, j, s); f != nil {
-			futures = append(futures, f)
+		if err := w.finish(ctx, j, s); err != nil {
+			return later(err)
 		}
 	}
+	published := w.o.Bus.PublishAsync(event.ResultSubject(j.at.Action, j.at.Site, j.at.Session), e)
 	w.report(ctx, r)
 	if why != nil {
 		w.log.LogAttrs(ctx, slog.LevelWarn, "command did not succeed",
@@ -100,23 +105,17 @@ func (w *Worker) publish(ctx context.Context, j *job, r event.Result, id string,
 	}
 	verdict := w.burial(j, r, why)
 	if verdict == nil {
-		for _, f := range futures {
-			j.d.After(f)
-		}
-		if r.Status != event.Rejected {
-			w.results.keep(j.key, s)
-		}
-		return nil
-	}
-	for _, f := range futures {
-		if _, err := f.Wait(ctx); err != nil {
-			return later(err)
-		}
+		j.d.After(published)
+	} else if _, err := published.Wait(ctx); err != nil {
+		return later(err)
 	}
 	if r.Status != event.Rejected {
 		w.results.keep(j.key, s)
 	}
-	return toldError{verdict}
+	if verdict != nil {
+		return toldError{verdict}
+	}
+	return nil
 }
 
 // burial returns the error that has the bus bury the command, or nil when its
@@ -150,7 +149,7 @@ func (w *Worker) result(j *job, o outcome, why error) event.Result {
 		Action: j.at.Action, Site: j.at.Site, Session: j.at.Session,
 		Status: event.Succeeded, Verdict: event.Unverifiable,
 		Evidence: tail(p.evidence, maxEvidence), Steps: tail(p.steps, maxSteps),
-		Executor: p.executor, Worker: w.o.Name, Attempt: max(p.attempt, 1), StartedAt: j.started.UTC(),
+		Executor: p.executor, Worker: w.o.Name, Fence: j.d.Fence, Attempt: max(p.attempt, 1), StartedAt: j.started.UTC(),
 	}
 	if j.spec.Plane == actions.PlaneLocal && o.done {
 		r.Executor = "local"
@@ -179,7 +178,7 @@ func statusOf(why error, ran bool) event.Status {
 	case fault.Invalid, fault.NotFound, fault.Denied, fault.Unsupported:
 		return event.Rejected
 	case fault.Conflict, fault.Unmet:
-		if !ran {
+		if !ran && problem.Reason != fault.EffectUnknown {
 			return event.Rejected
 		}
 	case fault.Expired:

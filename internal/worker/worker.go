@@ -30,7 +30,8 @@ type Options struct {
 	Site  func(name string) (actions.Site, bool)
 	Sites func() []actions.Site
 
-	// Name is the worker's name, for results. "" is "worker".
+	// Name is the worker's name, for results, and for the partitions that it owns:
+	// no two workers of a bus may have the same. "" is "worker".
 	Name string
 	// Actions are patterns of the actions to take, such as "botstar.widget.*".
 	// None means all.
@@ -44,9 +45,18 @@ type Options struct {
 	// Attempts is how often a command is tried when a page or a browser fails.
 	// 0 is 3.
 	Attempts int
-	// Fence is the owner's token, which rises with every owner of the sessions.
-	// A page refuses a lower one than it has seen. 0 means that there is none.
-	Fence uint64
+	// HandOver, if set, is called at a planned move of a partition, after its
+	// commands have ended and before it is given up: the sessions of the partition
+	// are to be stored. Lost, if set, is called when the partition was taken from
+	// us: what is held of its sessions is worth nothing. See bus.CommandOptions.
+	HandOver func(ctx context.Context, partition int) error
+	Lost     func(partition int)
+	// Unguarded leaves out the effect records, so that their cost can be measured.
+	// A command may then happen twice.
+	Unguarded bool
+	// Refused, if set, is called when a write was refused because another worker
+	// owns the session now, with who refused it: lease, record or page.
+	Refused func(by string)
 	// Done, if set, is called with every result that is published.
 	Done func(ctx context.Context, r event.Result)
 	// Repeated, if set, is called when a command was done before, with the result
@@ -63,6 +73,7 @@ type Worker struct {
 	o       Options
 	makers  map[string]map[actions.Fact]actions.Spec // by provider
 	results *results
+	gate    *gate
 
 	mu   sync.Mutex // guards the field below
 	open map[string]*progress
@@ -81,12 +92,13 @@ func New(log *slog.Logger, o Options) *Worker {
 	}
 	return &Worker{
 		log: log, o: o, makers: makersOf(o.Catalog, o.Schemas),
-		results: newResults(resultsKept), open: map[string]*progress{},
+		results: newResults(resultsKept), gate: newGate(), open: map[string]*progress{},
 	}
 }
 
 // Run takes commands from the queue until the context ends, then lets those
-// that run end within the grace, and leaves the others to the next worker.
+// that run end within the grace, hands the sessions over, and leaves the other
+// commands to the next worker. Between Drain and Resume it takes none.
 func (w *Worker) Run(ctx context.Context) error {
 	filters := make([]string, 0, len(w.o.Actions))
 	for _, pattern := range w.o.Actions {
@@ -96,14 +108,22 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 		filters = append(filters, filter)
 	}
-	err := w.o.Bus.Commands(ctx, bus.CommandOptions{
-		Filters: filters, Lanes: w.o.Lanes, Grace: w.o.Grace,
+	options := bus.CommandOptions{
+		Worker: w.o.Name, Filters: filters, Lanes: w.o.Lanes, Grace: w.o.Grace,
 		Attempts: w.o.Attempts, Pause: retryPause, Dead: w.Dead,
-	}, w.Handle)
-	if err != nil {
-		return fmt.Errorf("taking commands: %w", err)
+		HandOver: w.o.HandOver, Lost: w.lost,
 	}
-	return nil
+	for {
+		taking, leave, ok := w.gate.enter(ctx)
+		if !ok {
+			return nil
+		}
+		err := w.o.Bus.Commands(taking, options, w.Handle)
+		leave()
+		if err != nil {
+			return fmt.Errorf("taking commands: %w", err)
+		}
+	}
 }
 
 // makersOf returns, for every provider, the action that makes a fact true
