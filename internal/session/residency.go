@@ -302,6 +302,9 @@ func (r *Residency) Forget(key string) bool {
 	return true
 }
 
+// Known is how many sessions there are that have a tab or are remembered.
+func (r *Residency) Known() int { return len(r.sessions) }
+
 // Stats returns the counters.
 func (r *Residency) Stats() ResidencyStats {
 	seen := r.seen
