@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/domstorage"
@@ -104,11 +105,16 @@ func (r *room) blank(ctx context.Context, old *Tab) (*Tab, error) {
 	}
 	sent = nil
 	stores := old.tabStores()
-	old.mu.Lock()
-	for _, id := range old.scripts {
+	if len(old.sessions()) > 1 {
+		// A frame with a renderer of its own would be gone before it did so.
+		if err := stores.emptied(ctx); err != nil {
+			return nil, err
+		}
+		stores = nil
+	}
+	for _, id := range old.planted() {
 		sent = append(sent, begin(old.session, page.RemoveScriptToEvaluateOnNewDocument, page.RemoveScriptToEvaluateOnNewDocumentParams{Identifier: id}))
 	}
-	old.mu.Unlock()
 	sent = append(sent,
 		begin(old.session, fetch.Disable, cdp.Empty{}),
 		checked{begin(old.session, page.Navigate, page.NavigateParams{URL: "about:blank"})},
@@ -141,6 +147,21 @@ func (r *room) blank(ctx context.Context, old *Tab) (*Tab, error) {
 	r.proc.add(t)
 	t.session.rest(nil, t.handle)
 	return t, nil
+}
+
+// planted returns the document-start scripts that the page's session still has.
+func (t *Tab) planted() []page.ScriptIdentifier {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := slices.Clone(t.scripts)
+	for _, f := range t.fillings {
+		f.done = true // A script that is still being added goes away too.
+		if id, there := f.in[t.session]; there {
+			list = append(list, id)
+		}
+	}
+	t.fillings = nil
+	return list
 }
 
 // tabStores are the sessionStorages of a tab, by origin, that are being

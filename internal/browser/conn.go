@@ -64,14 +64,14 @@ type reply struct {
 	session *session         // nil when it is only the browser's to answer
 	done    chan answer      // of capacity 1
 	kept    target.SessionID // of a command that only the browser answers, or the end of the target
-	after   func()           // called with the answer, unless nil; must not wait
+	after   func(answer)     // called with the answer, unless nil; must not wait
 }
 
 // answer answers. It is called once.
 func (r *reply) answer(a answer) {
 	r.done <- a
 	if r.after != nil {
-		r.after()
+		r.after(a)
 	}
 }
 
@@ -245,7 +245,18 @@ func begin[P, R any](s *session, c cdp.Command[P, R], params P) future[R] {
 // beginKept is begin for a command that goes on when the session is dropped or
 // rests. after is called with its answer; it must not wait.
 func beginKept[P, R any](s *session, c cdp.Command[P, R], params P, after func()) future[R] {
-	return beginAs(&reply{kept: s.id, after: after}, s, c, params)
+	return beginAs(&reply{kept: s.id, after: func(answer) { after() }}, s, c, params)
+}
+
+// beginThen is begin for what only its answer's reader waits for: then is called
+// with a good answer, in the goroutine that reads, so it must not wait.
+func beginThen[P, R any](s *session, c cdp.Command[P, R], params P, then func(R)) future[R] {
+	return beginAs(&reply{session: s, after: func(a answer) {
+		var result R
+		if a.err == nil && jsonv2.Unmarshal(a.result, &result, chromedp.DefaultUnmarshalOptions) == nil {
+			then(result)
+		}
+	}}, s, c, params)
 }
 
 func beginAs[P, R any](r *reply, s *session, c cdp.Command[P, R], params P) future[R] {
@@ -285,6 +296,12 @@ type waiter interface {
 func (f future[R]) finish(ctx context.Context) error {
 	_, err := f.wait(ctx)
 	return err
+}
+
+// refused reports whether the browser answered the command with an error.
+func refused(err error) bool {
+	_, is := errors.AsType[*cdproto.Error](err)
+	return is
 }
 
 // all waits for the futures and returns the first error.

@@ -204,6 +204,10 @@ func (t *Tab) onDialog(e page.EventJavascriptDialogOpening) {
 // onBinding takes a signal. Only the isolated world of the top frame has the
 // binding for us; whatever else calls it is not our script.
 func (t *Tab) onBinding(e runtime.EventBindingCalled) {
+	if e.Name == filler {
+		t.onFilled(e)
+		return
+	}
 	t.mu.Lock()
 	ours := e.Name == emitter && e.ExecutionContextID == t.doc.lookN && json.Valid([]byte(e.Payload))
 	if !ours {

@@ -46,6 +46,7 @@ func (t *Tab) onAttached(e target.EventAttachedToTarget) {
 	t.mu.Unlock()
 	begin(s, page.Enable, page.EnableParams{})
 	begin(s, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: noDialogs})
+	t.plant(s, t.waiting())
 	begin(s, target.SetAutoAttach, autoAttach())
 	begin(s, runtime.RunIfWaitingForDebugger, cdp.Empty{})
 }
@@ -69,6 +70,8 @@ func (t *Tab) handleFrame(root cdp.FrameID, method string, params jsonv2.Value) 
 		decode(params, t.onDetached)
 	case page.JavascriptDialogOpening.Method:
 		decode(params, t.onDialog)
+	case runtime.BindingCalled.Method:
+		decode(params, t.onFilled)
 	default:
 		t.onNoise()
 	}
@@ -79,6 +82,9 @@ func (t *Tab) onChildGone(e target.EventDetachedFromTarget) {
 	t.mu.Lock()
 	s := t.children[e.SessionID]
 	delete(t.children, e.SessionID)
+	for _, f := range t.fillings {
+		delete(f.in, s)
+	}
 	t.mu.Unlock()
 	if s != nil {
 		s.drop(errDetached)

@@ -26,10 +26,14 @@ func (t *Tab) open(ctx context.Context, pl plan) error {
 	t.plan = pl
 	t.mu.Unlock()
 	t.room.outlet.allow(pl.rules)
-	set := []waiter{
+	set, err := t.restore(ctx, pl.stored)
+	if err != nil {
+		return err
+	}
+	set = append(set,
 		t.script(page.AddScriptToEvaluateOnNewDocumentParams{Source: pl.main}),
 		t.script(page.AddScriptToEvaluateOnNewDocumentParams{Source: pl.look, WorldName: world}),
-	}
+	)
 	// A light page's document is ours. A full page's sound and films are
 	// refused; its images and fonts are, by the browser's flags.
 	intercept := &fetch.RequestPattern{URLPattern: pattern(pl.url), ResourceType: network.ResourceTypeDocument}

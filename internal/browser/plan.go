@@ -19,6 +19,7 @@ type plan struct {
 	label  string
 	key    string // two sessions of one key may use a browser context in turn
 	egress *egress
+	stored *Storage
 }
 
 // plan checks the request.
@@ -33,7 +34,12 @@ func (p *Pool) plan(r Request) (plan, error) {
 	}
 	// The page's own host is allowed by being asked for, but not plain http.
 	rules = append(rules, rule{host: at.host, port: at.port})
-	pl := plan{light: r.Light, rules: rules, main: r.Main, look: r.Look, label: r.Label, egress: p.egress}
+	pl := plan{light: r.Light, rules: rules, main: r.Main, look: r.Look, label: r.Label, egress: p.egress, stored: r.Storage}
+	if r.Storage != nil {
+		if err := r.Storage.check(); err != nil {
+			return plan{}, err
+		}
+	}
 	if err := pl.permit(at); err != nil {
 		return plan{}, err
 	}

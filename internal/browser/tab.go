@@ -61,6 +61,8 @@ type Tab struct {
 	noise   noise
 	scripts []page.ScriptIdentifier // the document-start scripts
 	frames  frames
+	// fillings wait for a document of their origin.
+	fillings []*filling
 	// children are the sessions of frames that are targets of their own.
 	children map[target.SessionID]*session
 }
