@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs every fuzz target of the module, one after another, each for the time
 # given as the first argument (30s), or for a number of runs (40000x): with a
-time, Go at times calls its own end a failure (go.dev/issue/48591). Go runs one
-target of one package at a time.
+# time, Go at times calls its own end a failure (go.dev/issue/48591). Go runs one
+# target of one package at a time.
 set -euo pipefail
 
 time=${1:-30s}
