@@ -15,6 +15,7 @@ const (
 	TooLarge            Reason = "payload_too_large"
 	UnknownAction       Reason = "unknown_action"
 	UnknownSite         Reason = "unknown_site"
+	UnknownSession      Reason = "unknown_session"
 	UnmappedDomain      Reason = "unmapped_domain"
 	BadConfig           Reason = "bad_config"
 	BadRule             Reason = "bad_rule"
@@ -107,6 +108,7 @@ func table() []Entry {
 		{TooLarge, Invalid, "the message is larger than the limit", "send less, or send a reference (`dataref`)"},
 		{UnknownAction, NotFound, "no action has this name or alias", "`publisher actions` lists the names"},
 		{UnknownSite, NotFound, "no site of the configuration has this name", "add the site under `sites:` in parley.yaml; `worker doctor` lists the sites"},
+		{UnknownSession, NotFound, "no worker holds this session, and none is stored", "`worker sessions list` shows those that are held"},
 		{UnmappedDomain, NotFound, "no site of the configuration has this domain", "add the domain to a site's `domains:` in parley.yaml"},
 		{BadConfig, Invalid, "the configuration is wrong", "correct the line that the message shows; `worker doctor` checks it"},
 		{BadRule, Invalid, "a workflow rule is wrong", "correct the line that the message shows"},

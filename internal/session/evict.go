@@ -4,48 +4,21 @@ import (
 	"context"
 	"log/slog"
 	"time"
-
-	"github.com/parley-chat/parley/internal/fault"
 )
 
-// Why a page is closed that no command asked to close.
-const (
-	evicted = "evicted"
-	idle    = "idle"
-)
-
-// admit makes room for one more page, which the caller then opens or gives up.
-func (m *Manager) admit(ctx context.Context) error {
-	for {
-		m.mu.Lock()
-		if m.closing {
-			m.mu.Unlock()
-			return fault.New(fault.ShuttingDown, "opening a page")
-		}
-		if m.open.Load() < int64(m.o.Held) {
-			m.open.Add(1)
-			m.mu.Unlock()
-			return nil
-		}
-		victim := m.oldest()
-		m.mu.Unlock()
-		if victim == nil {
-			return fault.New(fault.BrowserBusy, "all %d pages run a command", m.o.Held)
-		}
-		victim.evict(ctx, evicted)
+// take takes the lane, and waits for it. It is false when ctx ends first.
+func (h *held) take(ctx context.Context) bool {
+	select {
+	case h.lane <- struct{}{}:
+		return true
+	default:
 	}
-}
-
-// oldest returns the session with a page that was used the longest time ago and
-// has no command, with its lane taken; nil when there is none. The caller holds
-// the lock.
-func (m *Manager) oldest() *held {
-	for at := m.recent.Back(); at != nil; at = at.Prev() {
-		if h := heldAt(at); h.paged.Load() && h.tryLane() {
-			return h
-		}
+	select {
+	case h.lane <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
 	}
-	return nil
 }
 
 // tryLane takes the lane when it is free.
@@ -58,53 +31,75 @@ func (h *held) tryLane() bool {
 	}
 }
 
-// evict closes the session's page. The caller has the lane, and loses it.
-func (h *held) evict(ctx context.Context, why string) {
+// join takes part in the manager's work, unless it closes or the function says
+// no. The caller says work.Done at the end.
+func (m *Manager) join(do func() bool) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closing || !do() {
+		return false
+	}
+	m.work.Add(1)
+	return true
+}
+
+// move hibernates the session when its browser is to be replaced: its next
+// command opens a page in another one.
+func (h *held) move(ctx context.Context, p *page) {
+	select {
+	case <-p.tab.Retire():
+	case <-p.tab.Done():
+		return
+	}
+	if !h.take(ctx) {
+		return
+	}
 	if !h.begin() {
 		<-h.lane
 		return
 	}
-	defer h.end()
-	if why == idle && time.Since(h.used) < h.m.o.Idle/2 {
-		return // A command came in between.
+	if h.main != p {
+		h.end(false)
+		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-	defer cancel()
-	had := h.main != nil
-	if err := h.close(ctx, why); err != nil {
-		h.m.log.LogAttrs(ctx, slog.LevelWarn, "closing an evicted page", slog.String("session", h.key), slog.Any("err", err))
-	}
-	if had {
-		h.m.seen.evicted.Add(1)
-	}
-}
-
-// rest closes the page of a session that no command has used for Options.Idle.
-// The session's timer calls it.
-func (h *held) rest() {
-	h.m.mu.Lock()
-	if h.m.closing || !h.tryLane() {
-		h.m.mu.Unlock()
-		return // Its command will start the timer again.
-	}
-	h.m.work.Add(1)
-	h.m.mu.Unlock()
-	defer h.m.work.Done()
-	h.evict(h.m.life, idle)
+	h.part(retired)
 }
 
 // forget marks a session that holds nothing as forgotten. It is false when the
-// session is in use, has a page, or has facts to publish.
+// session is in use, has a page, or has something to publish or to store.
 func (h *held) forget() bool {
-	if h.paged.Load() || !h.out.empty() || !h.tryLane() {
+	if h.tab.Load() != nil || h.pinned.Load() || !h.out.empty() || !h.tryLane() {
 		return false
 	}
 	defer func() { <-h.lane }()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.main != nil || len(h.unheard) > 0 {
+	if h.main != nil || len(h.unheard) > 0 || h.dirty && h.m.o.Snapshots != nil || !h.m.warden.forget(h.key) {
 		return false
 	}
 	h.forgotten = true
 	return true
+}
+
+// watch measures the memory of the browsers from time to time, as long as the
+// manager lives.
+func (m *Manager) watch(used func(ctx context.Context) (int64, error)) {
+	tick := time.NewTicker(m.o.Measure)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-m.life.Done():
+			return
+		}
+		ctx, cancel := context.WithTimeout(m.life, m.o.Measure)
+		bytes, err := used(ctx)
+		cancel()
+		if err != nil {
+			m.log.LogAttrs(m.life, slog.LevelWarn, "measuring the memory of the browsers", slog.Any("err", err))
+			continue
+		}
+		m.used.Store(bytes)
+		m.warden.measured(bytes)
+	}
 }

@@ -21,6 +21,8 @@ type Command struct {
 	Correlation, Trace string
 	// Fence is the owner's token; the page refuses a lower one than it has seen.
 	Fence uint64
+
+	restoring bool // no command: a page is made like the last one
 }
 
 // post publishes the fact, after those that were posted before. It is false
@@ -74,6 +76,14 @@ func (c *causes) add(by Command) {
 	}
 	c.last[c.count%len(c.last)] = by
 	c.count++
+}
+
+// clear forgets all of them.
+func (c *causes) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.last[:])
+	c.count = 0
 }
 
 // find returns the command of the signal's key, which is the effect key with

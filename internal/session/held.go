@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,17 +21,30 @@ import (
 type held struct {
 	m        *Manager
 	key      string
+	name     string // of its site
 	provider actions.Provider
 	lane     chan struct{} // holds one token while somebody owns the session
 	out      *outbox
-	idle     *time.Timer
-	paged    atomic.Bool // whether it has a page; a hint for those who look for a victim
+	saver    *time.Timer
+	armed    atomic.Bool          // the saver runs
+	due      atomic.Bool          // it has fired, and the owner is to save
+	tab      atomic.Pointer[page] // main, for those who do not own the session
+	pinned   atomic.Bool
+	lost     atomic.Bool // to another worker: nothing more is stored
 	behind   causes
 	kept     atomic.Int64 // changes of the attributes kept for the day of identification
 
 	mu        sync.Mutex // guards the fields below, see above
 	owned     bool
-	forgotten bool // by the manager: find the session anew
+	forgotten bool   // by the manager: find the session anew
+	fence     uint64 // the token under which we own it, 0 for none
+	mem       memory
+	mark      uint64       // names the state as it was last given back
+	dirty     bool         // something is not stored yet
+	sleeping  string       // why its page is closed to be put away; "" otherwise
+	restoring bool         // its page is being made like the last one
+	restores  int          // how often that was done
+	restored  *Restoration // what the page that is open was made like; nil when new
 	unheard   []heard
 	site      actions.Site
 	visitor   event.Visitor
@@ -47,12 +59,13 @@ type held struct {
 
 func newHeld(m *Manager, provider actions.Provider, site actions.Site, key string) *held {
 	h := &held{
-		m: m, key: key, provider: provider, lane: make(chan struct{}, 1),
+		m: m, key: key, name: site.Name, provider: provider, lane: make(chan struct{}, 1),
 		site: site, adopted: map[string]adoption{},
 	}
+	h.mark = h.sum()
 	h.out = newOutbox(m, key)
-	h.idle = time.AfterFunc(m.o.Idle, h.rest)
-	h.idle.Stop()
+	h.saver = time.AfterFunc(time.Hour, h.saveDue)
+	h.saver.Stop()
 	return h
 }
 
@@ -68,23 +81,6 @@ func (h *held) begin() bool {
 	return true
 }
 
-// end gives the session back.
-func (h *held) end() {
-	h.mu.Lock()
-	for _, x := range h.unheard {
-		if !h.heed(x) {
-			h.overflow(x.page)
-		}
-	}
-	h.unheard = nil
-	h.owned, h.used = false, time.Now()
-	if h.main != nil {
-		h.idle.Reset(h.m.o.Idle)
-	}
-	h.mu.Unlock()
-	<-h.lane
-}
-
 // hear takes what a page said. It is false when too much waits.
 func (h *held) hear(x heard) bool {
 	h.mu.Lock()
@@ -96,7 +92,9 @@ func (h *held) hear(x heard) bool {
 		h.unheard = append(h.unheard, x)
 		return true
 	}
-	return h.heed(x)
+	ok := h.heed(x)
+	h.arm()
+	return ok
 }
 
 // catchUp heeds what the pages said since the owner last looked. Only the owner
@@ -132,34 +130,11 @@ func (h *held) heed(x heard) bool {
 		x.signal.Cause = string(event.CauseVisitor)
 	}
 	n, publish := h.provider.Digest(&h.state, x.signal)
-	if !publish {
-		return true
+	h.dirty = true
+	if !publish || h.restoring || by.restoring {
+		return true // It happened before, or nobody is to know.
 	}
 	return h.post(n, event.Cause(x.signal.Cause), by, x.happened(), x.page.address, false)
-}
-
-// lose takes note that a page is gone.
-func (h *held) lose(x heard) {
-	switch x.page {
-	case h.webview:
-		h.webview, h.state.WebviewURL = nil, ""
-	case h.main:
-		h.main = nil
-		h.paged.Store(false)
-		h.state.Forget()
-		h.m.open.Add(-1)
-		h.m.seen.ended.Add(1)
-		why := x.page.reason()
-		h.post(actions.Notice{Name: event.FactSessionEnded, Data: func(o event.Occurrence) any {
-			return event.SessionEnded{Occurrence: o, Why: why}
-		}}, event.CauseNavigation, Command{}, x.at.UTC(), x.page.address, true)
-		level := slog.LevelInfo
-		if why == "crash" || why == "hang" || why == "overflow" {
-			level = slog.LevelWarn
-		}
-		h.m.log.LogAttrs(h.m.life, level, "a session's page ended",
-			slog.String("session", h.key), slog.String("why", why))
-	}
 }
 
 // open opens the session's page when there is none. Only the owner calls it.
@@ -169,22 +144,27 @@ func (h *held) open(ctx context.Context) error {
 		<-h.main.ended
 		h.catchUp()
 	}
-	if h.main != nil {
-		return nil
+	if err := h.recall(ctx); err != nil {
+		return err
 	}
-	if err := h.m.admit(ctx); err != nil {
+	if err := h.m.warden.admit(ctx, h.key, h.name); err != nil || h.main != nil {
 		return err
 	}
 	r := h.request()
+	r.Storage = h.mem.storage
 	tab, err := h.m.o.Pool.Open(ctx, r)
 	if err != nil {
-		h.m.open.Add(-1)
+		h.m.warden.closed(h.key)
 		return fmt.Errorf("opening the page of site %s: %w", h.site.Name, err)
 	}
 	h.m.seen.opened.Add(1)
+	h.m.open.Add(1)
 	h.main, h.doubtful = h.attend(tab, r.URL, false), true //nolint:contextcheck // A page outlives the command that opened it.
-	h.paged.Store(true)
-	return nil
+	h.tab.Store(h.main)
+	if h.lost.Load() {
+		return errors.Join(fault.New(fault.StaleFence, "another worker owns the session now"), h.close(ctx, "lost"))
+	}
+	return h.restore(ctx)
 }
 
 // attend begins to listen to the tab.
@@ -196,6 +176,9 @@ func (h *held) attend(tab Tab, address string, further bool) *page {
 		defer deafen()
 		h.listen(listening, p)
 	})
+	if !further {
+		h.m.work.Go(func() { h.move(listening, p) })
+	}
 	return p
 }
 
@@ -214,25 +197,25 @@ func (h *held) close(ctx context.Context, why string) error {
 	return err
 }
 
-// shutdown ends the session for good: its command, its facts, its pages.
+// shutdown puts the session away for good: its command, its facts, its page.
 func (h *held) shutdown(ctx context.Context) error {
-	select {
-	case h.lane <- struct{}{}:
-	case <-ctx.Done():
+	if !h.take(ctx) {
 		return fault.New(fault.ShuttingDown, "session %s still runs a command", h.key)
 	}
 	if !h.begin() {
 		<-h.lane
 		return nil
 	}
-	err := h.close(ctx, "shutdown")
-	h.end()
-	h.idle.Stop()
+	err := h.hibernate(ctx, shutdown)
+	h.saver.Stop()
+	h.due.Store(false)
+	h.end(false)
+	h.saver.Stop()
 	if flushed := h.out.flush(ctx); flushed != nil {
 		return flushed
 	}
 	if err != nil {
-		return fmt.Errorf("closing the page of session %s: %w", h.key, err)
+		return fmt.Errorf("putting session %s away: %w", h.key, err)
 	}
 	return nil
 }

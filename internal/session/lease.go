@@ -16,9 +16,39 @@ type Lease struct{ h *held }
 // Key returns the session's opaque key.
 func (l *Lease) Key() string { return l.h.key }
 
-// Open opens the session's page when there is none. The page outlives the
-// lease.
+// Open opens the session's page when there is none, and makes it as the last
+// one was, on whatever worker that was. It may wait for a place: the deadline of
+// ctx is respected from the start. The page outlives the lease. The error is
+// fault.StaleFence when another worker owns the session.
 func (l *Lease) Open(ctx context.Context) error { return l.h.open(ctx) }
+
+// Own tells the owner's token, which the session is stored with; Env does it
+// too. A higher one than before makes the session look at what is stored: others
+// may have had it in between.
+func (l *Lease) Own(fence uint64) { l.h.own(fence) }
+
+// Restored says how the page that is open was made like the last one of the
+// session; false when there was none to be like.
+func (l *Lease) Restored() (Restoration, bool) {
+	if r := l.h.restored; r != nil && l.Paged() {
+		return *r, true
+	}
+	return Restoration{}, false
+}
+
+// Hibernated reports whether the session has no page, and what its last one was
+// like is known: State and Env then say that. It may ask the store.
+func (l *Lease) Hibernated(ctx context.Context) (bool, error) {
+	h := l.h
+	h.catchUp()
+	if l.Paged() {
+		return false, nil
+	}
+	if err := h.recall(ctx); err != nil {
+		return false, err
+	}
+	return h.mem.was != nil, nil
+}
 
 // Paged reports whether the session's page is open.
 func (l *Lease) Paged() bool { return l.h.main != nil && !l.h.main.gone() }
@@ -34,8 +64,9 @@ func (l *Lease) Trust() { l.h.doubtful = false }
 // Doubt says that the state must be compared with the page.
 func (l *Lease) Doubt() { l.h.doubtful = true }
 
-// State returns what is known of the session. The lease's holder may change it.
-func (l *Lease) State() *actions.State { return &l.h.state }
+// State returns what is known of the session: of its page, or of its last one
+// when it is hibernated. The lease's holder may change it.
+func (l *Lease) State() *actions.State { return l.h.known() }
 
 // CatchUp brings the state up to date with what the page has reported so far.
 // The holder calls it between steps.
@@ -47,10 +78,14 @@ func (l *Lease) CatchUp() {
 // Env returns what an action of the command works with. Page is nil when no
 // page is open. Sites is for the caller to set.
 func (l *Lease) Env(by Command, log *slog.Logger) actions.Env {
-	h := l.h
+	l.h.own(by.Fence)
+	return l.h.env(by, log)
+}
+
+func (h *held) env(by Command, log *slog.Logger) actions.Env {
 	h.behind.add(by)
 	env := actions.Env{
-		Site: h.site, Visitor: h.visitor, State: &h.state, Profile: &h.profile.value,
+		Site: h.site, Visitor: h.visitor, State: h.known(), Profile: &h.profile.value,
 		Key: by.Key, CommandID: by.ID, Fence: by.Fence, Now: h.m.o.Now, Log: log,
 	}
 	if h.main != nil {
@@ -62,6 +97,14 @@ func (l *Lease) Env(by Command, log *slog.Logger) actions.Env {
 	return env
 }
 
+// known is the state that is known: of the page, or of the last one.
+func (h *held) known() *actions.State {
+	if h.main == nil && h.mem.was != nil {
+		return h.mem.was
+	}
+	return &h.state
+}
+
 // Tell publishes the facts of an action that the command ran, after those that
 // the page has reported before.
 func (l *Lease) Tell(notices []actions.Notice, by Command) {
@@ -69,6 +112,7 @@ func (l *Lease) Tell(notices []actions.Notice, by Command) {
 		return
 	}
 	l.h.catchUp()
+	l.h.dirty = true
 	address := bare(l.h.site.URL)
 	for _, n := range notices {
 		l.h.post(n, event.CauseAPI, by, l.h.m.o.Now().UTC(), address, true)
@@ -89,4 +133,4 @@ func (l *Lease) Drop(ctx context.Context, why string) error {
 }
 
 // Release gives the session back. It is called exactly once.
-func (l *Lease) Release() { l.h.end() }
+func (l *Lease) Release() { l.h.end(true) }

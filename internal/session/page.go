@@ -43,6 +43,11 @@ type Tab interface {
 	// OpenPage opens a further page in the same browser context. It ends with
 	// the tab.
 	OpenPage(ctx context.Context, r Request) (Tab, error)
+	// Storage returns what the session has stored in its browser, in all frames.
+	Storage(ctx context.Context) (browser.Storage, error)
+	// Retire is closed when the tab's browser is to be replaced: the tab works,
+	// and is to be closed soon.
+	Retire() <-chan struct{}
 	// Close ends the tab. What it reported before can still be read from Events.
 	Close(ctx context.Context) error
 	// Done is closed when the tab has ended; Err says why.

@@ -23,6 +23,7 @@ type Profiles interface {
 	Get(ctx context.Context, key string) (bus.Entry, bool, error)
 	Create(ctx context.Context, key string, value []byte, life time.Duration) (uint64, error)
 	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
+	Purge(ctx context.Context, key string) error
 }
 
 const (

@@ -11,6 +11,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -35,9 +36,28 @@ type Options struct {
 	// Profiles keeps the visitors' profiles.
 	Profiles Profiles
 
-	// Held is how many pages are kept open at most. The one that was used the
-	// longest time ago makes room for a new one. 0 means 100.
+	// Snapshots keeps what sessions are brought back from. Nil means that a
+	// session ends with its page.
+	Snapshots *Store
+	// SaveAfter is how soon after a change a session is stored, at most. What
+	// changed since is lost with the process. 0 means half a second.
+	SaveAfter time.Duration
+
+	// Held is how many pages are kept open at most. Those that are used least
+	// make room for new ones: see Residency. 0 means 100.
 	Held int
+	// Waiting is how many sessions may wait for a page. More are refused at once.
+	// 0 means ten times Held.
+	Waiting int
+	// Weights are the sites' shares when sessions wait for a page. A site that is
+	// not named has the weight 1.
+	Weights map[string]int
+	// Memory is how many bytes the browsers may use, and Used measures that.
+	// Above it, fewer pages are held. 0 means no limit.
+	Memory int64
+	Used   func(ctx context.Context) (int64, error)
+	// Measure is the time between two measurements. 0 means 5 s.
+	Measure time.Duration
 	// Remembered is how many sessions are kept in memory at most, with a page or
 	// without. 0 means 10,000.
 	Remembered int
@@ -54,6 +74,8 @@ func (o Options) withDefaults() Options {
 	o.Held = orElse(o.Held, 100)
 	o.Remembered = max(orElse(o.Remembered, 10_000), o.Held)
 	o.Idle = orElse(o.Idle, 10*time.Minute)
+	o.SaveAfter = orElse(o.SaveAfter, 500*time.Millisecond)
+	o.Measure = orElse(o.Measure, 5*time.Second)
 	o.Queue = orElse(o.Queue, 256)
 	if o.Now == nil {
 		o.Now = time.Now
@@ -71,12 +93,15 @@ func orElse[T comparable](value, standard T) T {
 // Manager holds the sessions of one worker. Its methods may be called by many
 // goroutines.
 type Manager struct {
-	log  *slog.Logger
-	o    Options
-	life life // ends when Close has done what it could
-	work sync.WaitGroup
-	seen counters
-	open atomic.Int64 // sessions with a page, and those that open one; raised under mu
+	log    *slog.Logger
+	o      Options
+	life   life // ends when Close has done what it could
+	work   sync.WaitGroup
+	seen   counters
+	open   atomic.Int64 // sessions with a page
+	used   atomic.Int64 // bytes of the browsers, as they were last measured
+	seed   maphash.Seed // of the sums of states
+	warden *warden
 
 	mu       sync.Mutex // guards the fields below
 	closing  bool
@@ -85,7 +110,10 @@ type Manager struct {
 }
 
 // counters are the manager's counters since its start.
-type counters struct{ opened, ended, evicted, dropped, facts, overflows atomic.Int64 }
+type counters struct {
+	opened, ended, evicted, dropped, facts, overflows     atomic.Int64
+	hibernated, restored, saved, stale, invalid, unstored atomic.Int64
+}
 
 // Stats are what a manager has done, and what it holds.
 type Stats struct {
@@ -99,14 +127,33 @@ type Stats struct {
 	// Facts counts published facts; Overflows counts sessions that ended because
 	// too many waited.
 	Facts, Overflows int64
+	// Hibernated and Restored count sessions that were put away and brought back;
+	// Saved counts snapshots that were stored.
+	Hibernated, Restored, Saved int64
+	// Stale counts what was refused because another worker owns the session;
+	// Invalid counts snapshots that could not be used; Unstored counts those that
+	// could not be stored, and are tried again.
+	Stale, Invalid, Unstored int64
+	// Memory is how many bytes the browsers use, as last measured.
+	Memory int64
+	// Residency is what the policy has decided.
+	Residency ResidencyStats
 }
 
 // New returns a manager that holds nothing yet.
 func New(log *slog.Logger, o Options) *Manager {
-	return &Manager{
-		log: log, o: o.withDefaults(), life: newLife(),
+	o = o.withDefaults()
+	m := &Manager{
+		log: log, o: o, life: newLife(), seed: maphash.MakeSeed(),
 		sessions: map[string]*list.Element{}, recent: list.New(),
 	}
+	m.warden = newWarden(m, ResidencyOptions{
+		Held: o.Held, Idle: o.Idle, Memory: o.Memory, Remembered: o.Remembered, Waiting: o.Waiting, Weights: o.Weights,
+	})
+	if o.Used != nil {
+		m.work.Go(func() { m.watch(o.Used) })
+	}
+	return m
 }
 
 // Stats returns the manager's counters.
@@ -118,6 +165,9 @@ func (m *Manager) Stats() Stats {
 		Sessions: sessions, Pages: int(m.open.Load()),
 		Opened: m.seen.opened.Load(), Ended: m.seen.ended.Load(), Evicted: m.seen.evicted.Load(),
 		Dropped: m.seen.dropped.Load(), Facts: m.seen.facts.Load(), Overflows: m.seen.overflows.Load(),
+		Hibernated: m.seen.hibernated.Load(), Restored: m.seen.restored.Load(), Saved: m.seen.saved.Load(),
+		Stale: m.seen.stale.Load(), Invalid: m.seen.invalid.Load(), Unstored: m.seen.unstored.Load(),
+		Memory: m.used.Load(), Residency: m.warden.stats(),
 	}
 }
 
@@ -137,6 +187,7 @@ func (m *Manager) Acquire(ctx context.Context, site actions.Site, v event.Visito
 		}
 		if h.begin() {
 			h.site, h.visitor = site, v
+			m.warden.begin(h.key, site.Name)
 			return &Lease{h: h}, nil
 		}
 		<-h.lane // It was forgotten meanwhile: find it anew.
@@ -182,18 +233,15 @@ func (m *Manager) forgetOldest() {
 	}
 }
 
-// Close ends all sessions: it waits for their commands, publishes what is
-// pending, closes the pages and says that they ended. When ctx ends first, it
-// closes what it can, and says in its error what was not published.
+// Close hibernates all sessions: it waits for their commands, publishes what is
+// pending, stores them and closes their pages. When ctx ends first, it closes
+// what it can, and says in its error what was not published or stored.
 func (m *Manager) Close(ctx context.Context) error {
 	m.mu.Lock()
 	m.closing = true
-	var all []*held
-	for at := m.recent.Front(); at != nil; at = at.Next() {
-		all = append(all, heldAt(at))
-	}
 	m.mu.Unlock()
-
+	m.warden.stop()
+	all := m.all(func(*held) bool { return true })
 	var together sync.WaitGroup
 	errs := make([]error, len(all))
 	for i, h := range all {
