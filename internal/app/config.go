@@ -11,6 +11,7 @@ type Config struct {
 	Bus       BusConfig             `yaml:"bus"       doc:"the event bus, NATS"`
 	Browser   BrowserConfig         `yaml:"browser"   doc:"the headless browsers"`
 	Worker    WorkerConfig          `yaml:"worker"    doc:"the worker"`
+	Sessions  SessionsConfig        `yaml:"sessions"  doc:"what is kept of sessions without a page"`
 	Workflows WorkflowsConfig       `yaml:"workflows" doc:"the rules that turn triggers into commands"`
 	Telemetry TelemetryConfig       `yaml:"telemetry" doc:"logs, metrics and health"`
 	Sites     map[string]SiteConfig `yaml:"sites"     doc:"the websites, by name; the name is lower-case letters, digits and -"`
@@ -41,17 +42,26 @@ type BrowserConfig struct {
 	Processes   int           `yaml:"processes"    doc:"browser processes of each kind" default:"1" min:"1" max:"64"`
 	Tabs        int           `yaml:"tabs"         doc:"sessions whose page is held open, in all processes together" default:"100" min:"1" max:"10000"`
 	Spare       int           `yaml:"spare"        doc:"tabs that each browser keeps ready, so that a new session starts at once" default:"2" min:"0" max:"100"`
-	Idle        time.Duration `yaml:"idle"         doc:"a session that is not used for so long closes its page" default:"10m" min:"1s" max:"24h"`
+	Idle        time.Duration `yaml:"idle"         doc:"a session that is not used for so long is stored, and closes its page" default:"10m" min:"1s" max:"24h"`
+	Memory      Size          `yaml:"memory"       doc:"what all browsers together may use; above it, sessions that are idle give their page up; empty means no limit"`
+	MaxMemory   Size          `yaml:"max_memory"   doc:"a browser that uses more is replaced, and its sessions move to another one; empty means no limit"`
+	MaxAge      time.Duration `yaml:"max_age"      doc:"a browser that has run for so long is replaced" default:"12h" min:"1m" max:"720h"`
 	Fresh       bool          `yaml:"fresh"        doc:"start every session in a browser context that nobody has used; without it, the context of a light page is cleaned after its session, proved empty, and used again for the same site"`
 	LoadTimeout time.Duration `yaml:"load_timeout" doc:"how long a page may take to load" default:"30s" min:"1s" max:"2m"`
 }
 
 // WorkerConfig says what a worker does.
 type WorkerConfig struct {
-	Name    string        `yaml:"name"    doc:"the worker's name in results and logs; empty means the host's name"`
+	Name    string        `yaml:"name"    doc:"the worker's name in results, logs and commands; no two workers of a bus may have the same; empty means the host's name and the process's number"`
 	Actions []string      `yaml:"actions" doc:"the actions that this worker takes, such as botstar.widget.*; empty means all"`
 	Lanes   int           `yaml:"lanes"   doc:"sessions that are worked on at the same time" default:"16" min:"1" max:"1000"`
 	Grace   time.Duration `yaml:"grace"   doc:"how long running actions may go on after the worker was told to stop" default:"20s" min:"1s" max:"10m"`
+}
+
+// SessionsConfig says what is kept of sessions without a page.
+type SessionsConfig struct {
+	Key  Secret        `yaml:"key"  doc:"the key file that seals what is stored, the same for all workers of a bus, as file:/path, or env:NAME of a variable with its path; empty means a file beside the streams of the embedded server, made when it is missing, and with an outside server that nothing is stored"`
+	Keep time.Duration `yaml:"keep" doc:"how long a session that is not used stays stored" default:"168h" min:"1m" max:"8760h"`
 }
 
 // WorkflowsConfig says where the rules are.
@@ -81,6 +91,10 @@ type SiteConfig struct {
 	Variables map[string]any `yaml:"variables" doc:"bot variables given to every boot; texts and numbers"`
 	Block     string         `yaml:"block"     doc:"the bot's block that every conversation begins with"`
 }
+
+// Size is a number of bytes as people write it, such as "512MiB" or "2GiB". ""
+// is none.
+type Size string
 
 // Secret names a place where a secret lies: "env:NAME" or "file:/path". The
 // secret itself never stands in the configuration.

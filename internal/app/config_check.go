@@ -43,6 +43,9 @@ func (v *validator) secret(path, fix string) {
 func (v *validator) config(c *Config) {
 	v.keys(reflect.ValueOf(c).Elem(), "")
 	v.bus(c.Bus)
+	if !c.Sessions.Key.legal() {
+		v.secret("sessions.key", "write env:NAME or file:/path; `worker keys` prints a new key for that file")
+	}
 	if c.Telemetry.Listen != "" {
 		v.address("telemetry.listen", c.Telemetry.Listen)
 	}
@@ -60,6 +63,11 @@ func (v *validator) keys(of reflect.Value, path string) {
 	_ = eachKey(of, path, func(k key) error {
 		if choices := k.field.Tag.Get("oneof"); choices != "" {
 			v.choice(k.path, k.value.String(), strings.Split(choices, ","))
+		}
+		if size, ok := k.value.Interface().(Size); ok {
+			if _, err := size.Bytes(); err != nil {
+				v.report(k.path, "write a whole number and KiB, MiB or GiB: 2GiB", "%s", err)
+			}
 		}
 		low, high := k.field.Tag.Get("min"), k.field.Tag.Get("max")
 		if low != "" && outside(k.value.Interface(), low, high) {

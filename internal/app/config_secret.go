@@ -15,18 +15,12 @@ func (s Secret) legal() bool {
 }
 
 // Path returns the path of the file that the reference names: of file:/path the
-// path, of env:NAME the variable's value. An empty reference has no path.
+// path, of env:NAME the variable's value. An empty reference has no path. A file
+// that others can read is refused.
 func (s Secret) Path(env Env) (string, error) {
-	kind, rest, _ := strings.Cut(string(s), ":")
-	if s == "" {
-		return "", nil
-	}
-	file := rest
-	if kind == "env" {
-		if file = env[rest]; file == "" {
-			return "", fault.New(fault.BadConfig, "the environment variable %s is not set", rest).
-				WithFix("set %s, or change the reference %s", rest, s)
-		}
+	file, err := s.file(env)
+	if file == "" || err != nil {
+		return "", err
 	}
 	info, err := os.Stat(file)
 	if err != nil {
@@ -34,6 +28,20 @@ func (s Secret) Path(env Env) (string, error) {
 	}
 	if info.Mode().Perm()&0o077 != 0 {
 		return file, fault.New(fault.BadConfig, "the file of %s can be read by others", s).WithFix("run chmod 600 %s", file)
+	}
+	return file, nil
+}
+
+// file is Path without a look at the file.
+func (s Secret) file(env Env) (string, error) {
+	kind, rest, _ := strings.Cut(string(s), ":")
+	if s == "" || kind != "env" {
+		return rest, nil
+	}
+	file := env[rest]
+	if file == "" {
+		return "", fault.New(fault.BadConfig, "the environment variable %s is not set", rest).
+			WithFix("set %s, or change the reference %s", rest, s)
 	}
 	return file, nil
 }

@@ -52,8 +52,9 @@ func TestDefaults(t *testing.T) {
 	}
 	want := &Config{
 		Bus:       BusConfig{Dir: ".parley/nats", Listen: "127.0.0.1:4222", Durability: "interval", Replicas: 1},
-		Browser:   BrowserConfig{Processes: 1, Tabs: 100, Spare: 2, Idle: 10 * time.Minute, LoadTimeout: 30 * time.Second},
+		Browser:   BrowserConfig{Processes: 1, Tabs: 100, Spare: 2, Idle: 10 * time.Minute, MaxAge: 12 * time.Hour, LoadTimeout: 30 * time.Second},
 		Worker:    WorkerConfig{Lanes: 16, Grace: 20 * time.Second},
+		Sessions:  SessionsConfig{Keep: 7 * 24 * time.Hour},
 		Telemetry: TelemetryConfig{Level: "info", Format: "auto"},
 		Sites: map[string]SiteConfig{"shop": {
 			Provider: "botstar", AppID: "s0a1b2c3d-0000-4000-8000-000000000001", Domains: []string{"shop.example.com"},
@@ -197,6 +198,37 @@ func TestExamples(t *testing.T) {
 	}
 	if diff := cmp.Diff(string(example), string(embedded)); diff != "" {
 		t.Errorf("the built-in rule differs from the example:\n%s", diff)
+	}
+}
+
+func TestSizes(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		size  Size
+		bytes int64
+		wrong bool
+	}{
+		{"", 0, false},
+		{"512MiB", 512 << 20, false},
+		{" 2 GiB ", 2 << 30, false},
+		{"64KiB", 64 << 10, false},
+		{"2", 0, true},
+		{"2GB", 0, true},
+		{"0GiB", 0, true},
+		{"-1GiB", 0, true},
+		{"1.5GiB", 0, true},
+		{"9999999999GiB", 0, true},
+		{"GiB", 0, true},
+	}
+	for _, test := range tests {
+		if got, err := test.size.Bytes(); got != test.bytes || (err != nil) != test.wrong {
+			t.Errorf("%q has %d bytes, %v; want %d, wrong %t", test.size, got, err, test.bytes, test.wrong)
+		}
+	}
+	for n, want := range map[int64]string{0: "0 B", 9 << 10: "9216 B", 48 << 10: "48 KiB", 300 << 20: "300 MiB", 12 << 30: "12 GiB"} {
+		if got := showBytes(n); got != want {
+			t.Errorf("%d bytes are shown as %s, want %s", n, got, want)
+		}
 	}
 }
 
