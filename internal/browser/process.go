@@ -22,8 +22,9 @@ import (
 
 const (
 	startLimit = 30 * time.Second
-	// endLimit is how long the last processes of a killed browser may take.
-	endLimit = 3 * time.Second
+	// endLimit is how long the last processes of a killed browser may take. They
+	// take milliseconds, unless the machine has no time for them.
+	endLimit = 10 * time.Second
 )
 
 // A process is one running browser: its process group, its pipe, its folder.
@@ -166,11 +167,14 @@ func (proc *process) watch(exited <-chan struct{}, stderr *os.File) {
 	for _, t := range proc.all() {
 		t.fail(fault.New(fault.BrowserCrashed, "%s", proc.exit()).Because(proc.cause()))
 	}
-	// Every process of the browser holds its standard error. The end of it is
-	// the end of the last one.
+	// A process closes its files some time before it has ended, so the end of the
+	// browser's output would not do.
+	if left := group(proc.cmd.Process.Pid).wait(endLimit); len(left) > 0 {
+		proc.pool.log.LogAttrs(context.Background(), slog.LevelError, "browser processes do not end", slog.Any("pids", left))
+	}
 	select {
 	case <-silent:
-	case <-time.After(endLimit):
+	case <-time.After(time.Second): // Somebody else holds it.
 	}
 	proc.mu.Lock()
 	proc.gone = true
