@@ -36,6 +36,16 @@ func work(t testing.TB, b *bus.Bus, o bus.CommandOptions, h bus.Handler) (stop f
 	return stop
 }
 
+// members returns the workers as everybody sees them.
+func members(t testing.TB, b *bus.Bus) []bus.Member {
+	t.Helper()
+	all, err := b.Members(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
 func TestOrderInsideASessionUnderLoad(t *testing.T) {
 	t.Parallel()
 	const sessions, each = 200, 30

@@ -31,7 +31,11 @@ type held struct {
 	name  string // of its lane
 	tries int    // by this process
 	fails error  // why it will be buried, or nil
-	msg   acker  // guarded by lanes.mu
+
+	// Guarded by lanes.mu.
+	msg   acker
+	from  *lease // under which the server delivered it; nil for Consume
+	begun bool   // and counted by the lease
 	told  time.Time
 }
 
@@ -40,6 +44,7 @@ type held struct {
 type lane struct {
 	name  string
 	queue []*held
+	busy  bool  // the first message is being handled
 	next  *lane // in the list of those that are ready
 }
 
@@ -47,6 +52,7 @@ type lane struct {
 type step struct {
 	again bool          // handle the same message again
 	after time.Duration // a pause before that
+	left  bool          // for the next worker; again, when that is us
 }
 
 // lanes run a handler over messages: those of one lane one after another, lanes
@@ -54,7 +60,8 @@ type step struct {
 // costs nothing, and a lane that pauses holds no goroutine.
 //
 // A message is held from offer until release. Those that are held at the end
-// are for the next worker.
+// are for the next worker. Messages that came under a lease are also dropped
+// when the lease is shut: all but those that have begun.
 type lanes struct {
 	most   int // goroutines
 	handle func(ctx context.Context, h *held) step
@@ -99,8 +106,14 @@ func newLanes(most int, handle func(context.Context, *held) step) *lanes {
 // not hear of: then the server is told, and nothing is done twice.
 func (l *lanes) offer(ctx context.Context, h *held) {
 	l.mu.Lock()
+	if h.from.isShut() {
+		h.from.left++
+		l.mu.Unlock()
+		return
+	}
 	if old := l.held[h.Sequence]; old != nil && markOf(old) == markOf(h) {
 		old.msg, old.told = h.msg, time.Now()
+		l.adopt(old, h.from)
 		l.mu.Unlock()
 		_ = h.msg.InProgress() // If it is lost, keepAlive says it again.
 		return
@@ -124,6 +137,19 @@ func (l *lanes) offer(ctx context.Context, h *held) {
 	at = &lane{name: h.name, queue: append(make([]*held, 0, 2), h)}
 	l.byName[h.name] = at
 	l.push(ctx, at)
+}
+
+// adopt moves a message that is held to a later lease of ours. The lock is held.
+func (l *lanes) adopt(h *held, to *lease) {
+	from := h.from
+	if from == to {
+		return
+	}
+	h.from = to
+	if h.begun {
+		to.begun++
+		from.end()
+	}
 }
 
 // push puts the lane at the end of those that are ready, and finds a goroutine
@@ -170,14 +196,17 @@ func (l *lanes) run(ctx context.Context) {
 // except while the handler runs.
 func (l *lanes) serve(ctx context.Context, at *lane) {
 	for range turns {
+		if len(at.queue) == 0 { // A lease was shut.
+			return
+		}
 		h := at.queue[0]
-		l.mu.Unlock()
-		next := l.handle(ctx, h)
-		l.mu.Lock()
+		next := l.one(ctx, at, h)
 		switch {
 		case l.stopped:
 			return
-		case next.again:
+		case (next.again || next.left) && h.from.isShut():
+			l.drop(h)
+		case next.again || next.left:
 			l.paused[at] = time.AfterFunc(next.after, func() { l.resume(ctx, at) })
 			return
 		}
@@ -191,14 +220,116 @@ func (l *lanes) serve(ctx context.Context, at *lane) {
 	l.push(ctx, at)
 }
 
+// one handles the lane's first message once. The lock is held, except while the
+// handler runs.
+func (l *lanes) one(ctx context.Context, at *lane, h *held) step {
+	from := h.from
+	if from != nil {
+		h.lease, h.Partition, h.Fence = from, from.partition, from.fence
+		if !h.begun {
+			h.begun = true
+			from.begun++
+		}
+	}
+	at.busy = true
+	l.mu.Unlock()
+	var next step
+	if from != nil {
+		next = from.handle(h)
+	} else {
+		next = l.handle(ctx, h)
+	}
+	l.mu.Lock()
+	at.busy = false
+	return next
+}
+
 // resume ends a lane's pause.
 func (l *lanes) resume(ctx context.Context, at *lane) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.paused[at] == nil {
+		return
+	}
 	delete(l.paused, at)
 	if !l.stopped {
 		l.push(ctx, at)
 	}
+}
+
+// shut lets no further message of the lease begin, and drops those that wait.
+// The channel is closed when those that have begun are settled, or dropped too.
+func (l *lanes) shut(t *lease) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if t.shut {
+		return t.idle
+	}
+	t.shut = true
+	for name, at := range l.byName {
+		kept := at.queue[:0]
+		for i, h := range at.queue {
+			if h.from == t && (i > 0 || !at.busy) {
+				l.drop(h)
+				continue
+			}
+			kept = append(kept, h)
+		}
+		clear(at.queue[len(kept):])
+		at.queue = kept
+		if len(kept) > 0 {
+			continue
+		}
+		delete(l.byName, name) // If it is in the list of those that are ready, serve finds it empty.
+		if timer := l.paused[at]; timer != nil {
+			timer.Stop()
+			delete(l.paused, at)
+		}
+	}
+	if t.begun == 0 {
+		close(t.idle)
+	}
+	return t.idle
+}
+
+// drop forgets a message that is left for the next owner. The lock is held.
+func (l *lanes) drop(h *held) {
+	if l.held[h.Sequence] == h {
+		delete(l.held, h.Sequence)
+	}
+	h.from.left++
+	l.over(h)
+}
+
+// over notes that a message that had begun is neither handled nor settled any
+// more. The lock is held.
+func (l *lanes) over(h *held) {
+	if h.begun {
+		h.begun = false
+		h.from.end()
+	}
+}
+
+// abandon forgets a message that was handled for a lease that is over.
+func (l *lanes) abandon(h *held) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.drop(h)
+}
+
+// term returns the lease that the message belongs to now.
+func (l *lanes) term(h *held) *lease {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return h.from
+}
+
+// unsettled returns how many messages the server delivered under the lease
+// that nobody settled, as far as we know.
+func (l *lanes) unsettled(t *lease) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return t.left
 }
 
 // release forgets a message that is settled.
@@ -206,6 +337,7 @@ func (l *lanes) release(h *held) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.held, h.Sequence)
+	l.over(h)
 	l.highest = max(l.highest, h.Sequence)
 	if len(l.done) < remembered {
 		l.done = append(l.done, markOf(h))

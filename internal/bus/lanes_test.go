@@ -62,9 +62,9 @@ func (r recorded) Nak() error                         { r.said(r.sequence, "nak"
 func (r recorded) InProgress() error                  { r.said(r.sequence, "in progress"); return nil }
 func (r recorded) TermWithReason(reason string) error { r.said(r.sequence, reason); return nil }
 
-// bench is a consumer without a server.
+// bench is an engine without a server.
 type bench struct {
-	*consumer
+	*engine
 	*words
 	work     context.Context
 	stopWork context.CancelCauseFunc
@@ -74,7 +74,7 @@ type bench struct {
 func newBench(t *testing.T, most int, h Handler) *bench {
 	t.Helper()
 	b := &bench{
-		consumer: &consumer{
+		engine: &engine{
 			handler: h, ackWait: 30 * time.Second, pause: 250 * time.Millisecond, attempts: 3,
 			finished: make(chan *held, 100),
 		},

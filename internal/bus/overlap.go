@@ -11,39 +11,97 @@ import (
 	"github.com/parley-chat/parley/internal/fault"
 )
 
-// clear finds the consumers of the queue that stand in the way of this one,
-// because a command can go to one group of workers only. One that nobody uses
-// any more is deleted: nothing is lost with it. One that is used is an error
-// that names it.
-func (c *consumer) clear(ctx context.Context) error {
-	stream, err := c.bus.js.Stream(ctx, c.stream)
-	if err != nil {
-		return fmt.Errorf("looking at the stream %s: %w", c.stream, err)
+// A live worker has a pull at the server, except for moments, and for up to two
+// heartbeats when nats.go stumbles. The looks span more than that.
+const (
+	looks     = 6
+	lookPause = pullHeartbeat / 2
+)
+
+// clear makes our consumer when others stand in its way, because a command can
+// go to one consumer only. What an earlier term left behind, a group that is
+// gone, or a worker of an older version that is gone, is deleted: nothing is
+// lost with it. One that is used is an error that names it. One partition at a
+// time does this.
+func (m *member) clear(ctx context.Context, l *lease, config jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	select {
+	case m.way <- struct{}{}:
+		defer func() { <-m.way }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
-	list, own := stream.ListConsumers(ctx), filtersOf(c.config)
+	// The one before us may have cleared our way too.
+	at, err := m.bus.js.CreateOrUpdateConsumer(ctx, StreamCommands, config)
+	if code := apiCode(err); code != codeConsumerOverlap && code != codeConsumerUnbound {
+		return at, err
+	}
+	stream, err := m.bus.js.Stream(ctx, StreamCommands)
+	if err != nil {
+		return nil, fmt.Errorf("looking at the stream %s: %w", StreamCommands, err)
+	}
+	list, own := stream.ListConsumers(ctx), filtersOf(config)
 	for info := range list.Info() {
-		filters := filtersOf(info.Config)
-		if info.Name == c.config.Durable || !overlap(filters, own) {
+		if info.Name == config.Durable || !overlap(filtersOf(info.Config), own) {
 			continue
 		}
-		unused, err := c.unused(ctx, stream, info.Name)
-		if err != nil {
-			return err
-		}
-		if !unused {
-			return fault.New(fault.BusMisconfigured, "the consumer %s already takes %s, and this worker asks for %s: a command can go to one group of workers only",
-				info.Name, strings.Join(filters, ", "), strings.Join(own, ", ")).
-				WithFix("start all workers with the same `--actions`, or with ones that share no action; a group that was stopped is forgotten after %s", abandoned)
+		if err := m.mayDelete(ctx, l, stream, info); err != nil {
+			return nil, err
 		}
 		if err := stream.DeleteConsumer(ctx, info.Name); err != nil && !gone(err) {
-			return fmt.Errorf("deleting the unused consumer %s: %w", info.Name, err)
+			return nil, fmt.Errorf("deleting the unused consumer %s: %w", info.Name, err)
 		}
-		c.log.LogAttrs(ctx, slog.LevelWarn, "unused consumer deleted", slog.String("unused", info.Name))
+		m.log.LogAttrs(ctx, slog.LevelWarn, "unused consumer deleted", slog.String("unused", info.Name))
 	}
 	if err := list.Err(); err != nil {
-		return fmt.Errorf("listing the consumers of %s: %w", c.stream, err)
+		return nil, fmt.Errorf("listing the consumers of %s: %w", StreamCommands, err)
 	}
-	return nil
+	return m.bus.js.CreateOrUpdateConsumer(ctx, StreamCommands, config)
+}
+
+// mayDelete returns nil when the consumer, which takes what ours does, is used
+// by nobody.
+func (m *member) mayDelete(ctx context.Context, l *lease, stream jetstream.Stream, info *jetstream.ConsumerInfo) error {
+	_, group, epoch, ok := parseConsumer(info.Name)
+	if ok && group == m.group {
+		if epoch > l.fence {
+			return errTaken
+		}
+		return nil
+	}
+	if ok {
+		workers, err := m.kv.Keys(ctx, workerKey(group, "*"))
+		if err == nil && len(workers) > 0 {
+			_, _, name, _ := parseKey(workers[0])
+			err = m.rivalry(name, filtersOf(info.Config))
+		}
+		return err
+	}
+	unused, err := m.unused(ctx, stream, info.Name)
+	if err == nil && !unused {
+		err = fault.New(fault.BusMisconfigured, "the consumer %s already takes %s, and this worker asks for %s: a command can go to one group of workers only",
+			info.Name, strings.Join(filtersOf(info.Config), ", "), strings.Join(m.filters, ", ")).
+			WithFix("stop the workers of the older version, or whoever else uses the consumer; it is forgotten %s later", abandoned)
+	}
+	return err
+}
+
+// unused reports whether nobody uses the consumer.
+func (m *member) unused(ctx context.Context, stream jetstream.Stream, name string) (bool, error) {
+	for look := range looks {
+		at, err := stream.Consumer(ctx, name)
+		switch {
+		case gone(err):
+			return true, nil
+		case err != nil:
+			return false, fmt.Errorf("looking at the consumer %s: %w", name, err)
+		case at.CachedInfo().NumWaiting > 0:
+			return false, nil
+		}
+		if look < looks-1 && !m.bus.pause(ctx, lookPause) {
+			return false, context.Cause(ctx)
+		}
+	}
+	return true, nil
 }
 
 // filtersOf returns what the consumer of the queue takes.
