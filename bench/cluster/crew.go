@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -61,10 +60,10 @@ func (c *crew) living() []*member {
 }
 
 // add starts a worker of the name, and returns when it has started its parts.
-func (c *crew) add(ctx context.Context, name string) (*member, error) {
+func (c *crew) add(ctx context.Context, name string) error {
 	p, err := startProxy(ctx, c.nats.clients())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	m := &member{name: name, proxy: p}
 	file, err := c.write(name, urlOf(p.addresses))
@@ -76,15 +75,15 @@ func (c *crew) add(ctx context.Context, name string) (*member, error) {
 	}
 	if err != nil {
 		p.close()
-		return nil, err
+		return err
 	}
 	c.mu.Lock()
 	c.all = append(c.all, m)
 	c.mu.Unlock()
 	if err := m.begun(ctx, startLimit); err != nil {
-		return nil, fmt.Errorf("%w; see %s", err, filepath.Join(c.dir, name+".log"))
+		return fmt.Errorf("%w; see %s", err, filepath.Join(c.dir, name+".log"))
 	}
-	return m, nil
+	return nil
 }
 
 // write writes the worker's configuration and its brief, whose name it returns.
@@ -155,17 +154,8 @@ func (c *crew) kill() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, m := range c.all {
-		m.process.kill()
+		m.kill()
 		<-m.ended
 		m.proxy.close()
 	}
-}
-
-// names returns the names of the members, for a person.
-func names(all []*member) string {
-	list := make([]string, 0, len(all))
-	for _, m := range all {
-		list = append(list, m.name)
-	}
-	return strings.Join(list, " ")
 }

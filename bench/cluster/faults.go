@@ -144,8 +144,7 @@ func (o *surgeon) replace(ctx context.Context, h *hurt, same bool, victim *membe
 		name = o.crew.name()
 	}
 	h.Detail += " replaced by " + name
-	_, err := o.crew.add(ctx, name)
-	return err
+	return o.crew.add(ctx, name)
 }
 
 // add adds a worker. When there are two more than at the start, the oldest
@@ -163,8 +162,7 @@ func (o *surgeon) add(ctx context.Context, h hurt, living []*member) (hurt, erro
 		h.At = time.Now()
 	}
 	h.Victim = o.crew.name()
-	_, err := o.crew.add(ctx, h.Victim)
-	return h, err
+	return h, o.crew.add(ctx, h.Victim)
 }
 
 // killChild kills a browser of the worker, or a renderer.

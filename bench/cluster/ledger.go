@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -69,7 +70,7 @@ func (l *ledger) close() error {
 func (l *ledger) all() ([]effect, int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.effects[:len(l.effects):len(l.effects)], l.refused
+	return slices.Clip(l.effects), l.refused
 }
 
 // look answers whether the effect is there: 204 or 404.

@@ -53,7 +53,7 @@ type slot struct {
 func newLoad(log *slog.Logger, on *bus.Bus, s settings) *load {
 	l := &load{
 		log: log, bus: on, s: s, slots: make([]slot, s.Sessions),
-		rng: rand.New(rand.NewPCG(s.Seed, 2)), //nolint:gosec // It must be the same for the same seed.
+		rng: rand.New(rand.NewPCG(s.Seed, 2)),
 	}
 	for range senders {
 		l.lanes = append(l.lanes, make(chan *sent, 1024))
@@ -95,6 +95,7 @@ func (l *load) pace(ctx context.Context) {
 			select {
 			case l.lanes[at%senders] <- c:
 			case <-ctx.Done():
+				l.unsend()
 				return
 			}
 		}
@@ -127,6 +128,13 @@ func (l *load) next() (int, *sent) {
 	c.Partition = bus.PartitionOf(c.Site, c.Session)
 	l.sent = append(l.sent, c)
 	return at, c
+}
+
+// unsend takes the last command back, which no sender has got.
+func (l *load) unsend() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sent = l.sent[:len(l.sent)-1]
 }
 
 // doom gives a share of the commands to the site that hangs, or ends that.

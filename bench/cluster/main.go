@@ -57,7 +57,7 @@ func do(ctx context.Context, args []string, out, diagnostics io.Writer) int {
 		fmt.Fprintf(diagnostics, "cluster: %v\n", err)
 		return 1
 	}
-	r.print(out)
+	r.show(out)
 	if s.JSON != "" {
 		if err := r.save(s.JSON); err != nil {
 			fmt.Fprintf(diagnostics, "cluster: %v\n", err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,25 +50,26 @@ func launch(ctx context.Context, c command) (*process, error) {
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "LANG=C.UTF-8"}, c.env...)
 	p.cmd.Stderr = log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	out, err := p.cmd.StdoutPipe()
+	// A pipe of our own: its end is not the end of the process, which may leave
+	// children behind.
+	out, in, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("preparing %s: %w", c.name, err)
 	}
+	defer in.Close() //nolint:errcheck // The child has its own.
+	p.cmd.Stdout = in
 	started := make(chan error, 1)
 	go func() {
 		// Pdeathsig is sent when the thread that forked ends, so it stays.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
+		defer out.Close() //nolint:errcheck // It ends the reading.
 		err := p.cmd.Start()
 		started <- err
 		if err != nil {
 			return
 		}
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if c.ready != "" && lines.Text() == c.ready {
-				close(p.ready)
-			}
-		}
+		go p.listen(out, c.ready)
 		_ = p.cmd.Wait()
 		close(p.ended)
 	}()
@@ -75,6 +77,17 @@ func launch(ctx context.Context, c command) (*process, error) {
 		return nil, fmt.Errorf("starting %s: %w", c.name, err)
 	}
 	return p, nil
+}
+
+// listen reads what the process says, until it has ended.
+func (p *process) listen(out io.Reader, ready string) {
+	said := false
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if !said && ready != "" && lines.Text() == ready {
+			said = true
+			close(p.ready)
+		}
+	}
 }
 
 // pid returns the process's id.
@@ -159,7 +172,7 @@ func tasks() []task {
 		}
 		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
 		parent, _ := strconv.Atoi(rest[1])
-		line, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline")) //nolint:gosec // It is below /proc.
+		line, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
 		all = append(all, task{pid, parent, rest[0], strings.TrimSpace(strings.ReplaceAll(string(line), "\x00", " "))})
 	}
 	return all

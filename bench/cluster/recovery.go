@@ -119,11 +119,11 @@ func owner(all []handled, at time.Time) string {
 func (h hurt) elsewhere(all []handled) (time.Duration, bool) {
 	var first, waiting time.Time
 	for _, x := range all {
-		if !x.deed.At.After(h.At) || x.Worker == h.Victim || x.deed.At.After(h.Until) {
+		if !x.At.After(h.At) || x.Worker == h.Victim || x.At.After(h.Until) {
 			continue
 		}
 		if first.IsZero() {
-			first = x.deed.At
+			first = x.At
 		}
 		if waiting.IsZero() || x.Begun.Before(waiting) {
 			waiting = x.Begun
@@ -139,10 +139,10 @@ func (h hurt) elsewhere(all []handled) (time.Duration, bool) {
 func (h hurt) longest(all []handled) (time.Duration, bool) {
 	longest, found := time.Duration(0), false
 	for _, x := range all {
-		if !x.deed.At.After(h.At) || x.Begun.After(h.Until) || x.Begun.After(h.At.Add(waitWindow)) {
+		if !x.At.After(h.At) || x.Begun.After(h.Until) || x.Begun.After(h.At.Add(waitWindow)) {
 			continue
 		}
-		longest, found = max(longest, x.deed.At.Sub(later(h.At, x.Begun))), true
+		longest, found = max(longest, x.At.Sub(later(h.At, x.Begun))), true
 	}
 	return longest, found
 }

@@ -64,8 +64,8 @@ func summarize(s settings, e evidence, resent int, facts map[string]int) report 
 	return r
 }
 
-// print writes the report for a person.
-func (r report) print(out io.Writer) {
+// show writes the report for a person.
+func (r report) show(out io.Writer) {
 	s := r.Settings
 	what := fmt.Sprintf("simulated actions of %s, without a browser; bus, worker and sessions are real", s.Work)
 	if s.Mode == pages {
@@ -89,7 +89,7 @@ func (r report) print(out io.Writer) {
 		}
 		_ = w.Flush()
 	}
-	r.Verdict.print(out)
+	r.Verdict.show(out)
 }
 
 // measured says what the times of a kind of fault are.
@@ -102,8 +102,8 @@ func measured(k kind) string {
 	return "longest wait of a command"
 }
 
-// print writes the verdict, with the first ids of each set.
-func (v verdict) print(out io.Writer) {
+// show writes the verdict, with the first ids of each set.
+func (v verdict) show(out io.Writer) {
 	fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, set := range []struct {

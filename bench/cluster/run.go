@@ -67,15 +67,19 @@ func execute(ctx context.Context, s settings, exe string, say func(string)) (r r
 // folder makes the folder of the run. The browsers run as another user, who must
 // reach what is below it.
 func (x *rig) folder() error {
-	x.dir = x.s.Dir
-	var err error
-	if x.dir == "" {
-		x.dir, err = os.MkdirTemp("", "parley-cluster-")
+	dir := x.s.Dir
+	if dir == "" {
+		made, err := os.MkdirTemp("", "parley-cluster-")
+		if err != nil {
+			return fmt.Errorf("making the folder of the run: %w", err)
+		}
+		dir = made
 	}
-	if x.dir, err = filepath.Abs(x.dir); err != nil {
+	var err error
+	if x.dir, err = filepath.Abs(dir); err != nil {
 		return fmt.Errorf("naming the folder of the run: %w", err)
 	}
-	if err := errors.Join(err, os.MkdirAll(filepath.Join(x.dir, "browsers"), 0o755)); err != nil { //nolint:gosec // As said.
+	if err := os.MkdirAll(filepath.Join(x.dir, "browsers"), 0o755); err != nil { //nolint:gosec // As said.
 		return fmt.Errorf("making the folder of the run: %w", err)
 	}
 	if err := os.Chmod(x.dir, 0o755); err != nil { //nolint:gosec // As said.
@@ -117,7 +121,7 @@ func (x *rig) start(ctx context.Context, exe string) error {
 	errs := make([]error, x.s.Workers)
 	for i := range errs {
 		name := x.crew.name()
-		together.Go(func() { _, errs[i] = x.crew.add(ctx, name) })
+		together.Go(func() { errs[i] = x.crew.add(ctx, name) })
 	}
 	together.Wait()
 	return errors.Join(errs...)

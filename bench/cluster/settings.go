@@ -119,7 +119,7 @@ func (s *settings) complete(faults string) error {
 	s.Rate = orElse(s.Rate, usual.Rate)
 	s.Sessions = orElse(s.Sessions, usual.Sessions)
 	s.Span = orElse(s.Span, usual.Span)
-	s.Seed = orElse(s.Seed, rand.Uint64N(1_000_000)+1) //nolint:gosec // A seed is no secret.
+	s.Seed = orElse(s.Seed, rand.Uint64N(1_000_000)+1)
 	switch faults {
 	case "none":
 		s.Faults = nil
@@ -159,7 +159,7 @@ type blow struct {
 // chance, then again in another.
 func (s *settings) plan() func(yield func(blow) bool) {
 	return func(yield func(blow) bool) {
-		rng := rand.New(rand.NewPCG(s.Seed, 1)) //nolint:gosec // It must be the same for the same seed.
+		rng := rand.New(rand.NewPCG(s.Seed, 1))
 		for len(s.Faults) > 0 {
 			for _, i := range rng.Perm(len(s.Faults)) {
 				if !yield(blow{Kind: s.Faults[i], Pick: rng.Uint64(), Twist: rng.IntN(2) == 0}) {

@@ -1,9 +1,6 @@
 package main
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // sent is a command in the load generator's own ledger.
 type sent struct {
@@ -99,7 +96,7 @@ func judge(e evidence) verdict {
 			if !c.Doomed {
 				v.Failed = append(v.Failed, c.ID)
 			}
-		case c.Marked && !done[c.ID] && !(e.Closed && lives[c.Site+"/"+c.Session].excuses(c.Seq)):
+		case c.Marked && !done[c.ID] && (!e.Closed || !lives[c.Site+"/"+c.Session].excuses(c.Seq)):
 			v.Hollow = append(v.Hollow, c.ID)
 		}
 	}
@@ -112,13 +109,12 @@ func judge(e evidence) verdict {
 // twice returns the commands that were done more than once in one page life.
 func twice(effects []effect) []string {
 	var ids []string
-	seen := map[[2]string]bool{}
+	times := map[[2]string]int{}
 	for _, x := range effects {
 		key := [2]string{x.ID, x.Life}
-		if seen[key] && !slices.Contains(ids, x.ID) {
+		if times[key]++; times[key] == 2 {
 			ids = append(ids, x.ID)
 		}
-		seen[key] = true
 	}
 	return ids
 }
@@ -147,13 +143,14 @@ func reordered(effects []effect) []string {
 // the partition had had one accepted before, in another session perhaps.
 func stale(effects []effect, partitions map[string]int) []string {
 	var ids []string
-	highest := map[int]uint64{}
+	highest, found := map[int]uint64{}, map[string]bool{}
 	for _, x := range effects {
 		if x.Fence == 0 {
 			continue
 		}
 		at := partitions[x.ID]
-		if x.Fence < highest[at] {
+		if x.Fence < highest[at] && !found[x.ID] {
+			found[x.ID] = true
 			ids = append(ids, x.ID)
 		}
 		highest[at] = max(highest[at], x.Fence)
