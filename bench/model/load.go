@@ -121,15 +121,6 @@ func (l Load) storm(i int, at time.Duration) float64 {
 	return l.Storm
 }
 
-// sessions is how many there are.
-func (l Load) sessions() int {
-	n := 0
-	for _, s := range l.Sites {
-		n += s.Sessions
-	}
-	return n
-}
-
 // popularity is who sends how much in one site.
 type popularity struct {
 	sums []float64 // of the weights, up to and with the rank
