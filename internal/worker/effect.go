@@ -58,7 +58,7 @@ func (w *Worker) begin(ctx context.Context, j *job) (*stored, error) {
 		return nil, err
 	}
 	err = w.persist(ctx, func(ctx context.Context) (err error) {
-		p.effect, err = w.o.Bus.Begin(ctx, j.subject(), mine)
+		p.effect, err = w.o.Records.Begin(ctx, j.subject(), mine)
 		return err
 	})
 	if err != nil {
@@ -95,7 +95,7 @@ func (w *Worker) write(ctx context.Context, j *job, r record) error {
 	}
 	p := j.progress
 	err = w.persist(ctx, func(ctx context.Context) error {
-		receipt, err := w.o.Bus.Finish(ctx, j.subject(), p.effect.Revision, text).Wait(ctx)
+		receipt, err := w.o.Records.Finish(ctx, j.subject(), p.effect.Revision, text)
 		if err == nil {
 			p.effect.Revision = receipt.Sequence
 			return nil
@@ -104,7 +104,7 @@ func (w *Worker) write(ctx context.Context, j *job, r record) error {
 			return err
 		}
 		// An earlier try of ours may be stored, with its confirmation lost.
-		now, unread := w.o.Bus.Begin(ctx, j.subject(), text)
+		now, unread := w.o.Records.Begin(ctx, j.subject(), text)
 		if unread != nil {
 			return unread
 		}

@@ -28,24 +28,32 @@ func (w *Worker) Handle(ctx context.Context, d *bus.Delivery) (err error) {
 		if thrown := recover(); thrown != nil {
 			err = w.caught(ctx, d, thrown)
 		}
-		if isStale(err) {
-			err = w.refused(ctx, d, err)
-		}
 	}()
 	j, err := w.newJob(d)
 	if err != nil {
 		return err
 	}
+	if err = w.handle(ctx, j); isStale(err) {
+		return w.refused(ctx, j, err)
+	}
+	return err
+}
+
+// handle is Handle for a command that can be read.
+func (w *Worker) handle(ctx context.Context, j *job) error {
 	if err := w.check(j); err != nil {
 		return w.reject(ctx, j, err)
 	}
-	if s, ok := w.results.find(j.key); ok && d.Replay == 0 {
+	if s, ok := w.results.find(j.key); ok && j.d.Replay == 0 {
 		if s.Params != j.params {
 			return w.reject(ctx, j, fault.New(fault.IDReused, "the command %s was sent before, with other parameters", j.e.ID))
 		}
 		return w.repeat(ctx, j, s)
 	}
 	w.carryOn(j)
+	if j.progress.concluded != nil {
+		return w.deliver(ctx, j)
+	}
 	if j.guarded {
 		done, err := w.begin(ctx, j)
 		switch {
@@ -114,7 +122,6 @@ func (w *Worker) run(ctx context.Context, j *job) error {
 		}
 		switch {
 		case isStale(err):
-			w.forget(j)
 			return err
 		case ctx.Err() != nil:
 			return await(ctx)
@@ -165,9 +172,10 @@ func (j *job) honest(err error) error {
 }
 
 // harmless reports whether a failure of that kind means that no page has done
-// anything.
+// anything. A browser that is busy is not among them: whoever waited for a page
+// as long as there was time is told so, and may send the command again.
 func harmless(reason fault.Reason) bool {
-	return slices.Contains([]fault.Reason{fault.PageLoadFailed, fault.BrowserBusy, fault.BrowserStart}, reason)
+	return slices.Contains([]fault.Reason{fault.PageLoadFailed, fault.BrowserStart}, reason)
 }
 
 // transient reports whether a page or a browser failed that can be replaced.
@@ -212,13 +220,20 @@ func (w *Worker) attempt(ctx, bounded context.Context, j *job, lease *session.Le
 	held := lease.Paged()
 	w.reconcile(j, lease.Doubt)
 	env := w.env(j, lease)
-	if j.spec.Plane == actions.PlanePage {
+	asleep, err := w.asleep(bounded, j, lease)
+	if err != nil {
+		return o, err
+	}
+	if j.spec.Plane == actions.PlanePage && !asleep {
 		if env, err = w.prepare(bounded, j, lease); err != nil {
 			w.suspect(ctx, lease, err)
 			return o, w.store(ctx, lease, err)
 		}
 	}
 	if err := w.mayAct(ctx, j, held); err != nil {
+		return o, err
+	}
+	if err := j.owned(); err != nil {
 		return o, err
 	}
 	j.progress.ran = true

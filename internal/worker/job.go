@@ -56,6 +56,7 @@ type progress struct {
 	steps     []event.Step
 	evidence  []event.Evidence
 	executor  string
+	concluded *conclusion // how it ended, until that is stored
 }
 
 // newJob reads what the message says of itself. The error means that nobody can

@@ -123,7 +123,7 @@ func TestFormerOwnerIsRefused(t *testing.T) {
 	next := setupOn(t, r)
 	must(t, next.owner("latter", latter).Handle(t.Context(), next.delivery(subject, e, 2)))
 	close(block)
-	if err := <-ended; fault.CodeOf(err) != fault.Stopping || !errors.Is(err, fault.New(fault.ShuttingDown, "")) {
+	if err := <-ended; err == nil || fault.From(err).Reason != fault.StaleFence {
 		t.Errorf("the former owner's command ended with %v, want it left to the owner", err)
 	}
 	if by := former.all(); !slices.Equal(by, []string{"record"}) {

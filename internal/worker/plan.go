@@ -25,7 +25,7 @@ const (
 // prepare opens the session's page and makes the action's preconditions true:
 // it looks which facts hold, and inserts the actions that make the others.
 func (w *Worker) prepare(ctx context.Context, j *job, lease *session.Lease) (actions.Env, error) {
-	if err := lease.Open(ctx); err != nil {
+	if err := w.wake(ctx, j, lease); err != nil {
 		return actions.Env{}, err
 	}
 	j.progress.executor = "headless"
@@ -42,6 +42,47 @@ func (w *Worker) prepare(ctx context.Context, j *job, lease *session.Lease) (act
 		}
 	}
 	return w.env(j, lease), nil
+}
+
+// wake opens the session's page when there is none. The evidence tells when it
+// was made like the session's last one.
+func (w *Worker) wake(ctx context.Context, j *job, lease *session.Lease) error {
+	held := lease.Paged()
+	if err := lease.Open(ctx); err != nil {
+		if isStale(err) {
+			return staleError{bySnapshot, err}
+		}
+		return err
+	}
+	before, restored := lease.Restored()
+	if held || !restored {
+		return nil
+	}
+	seen := "the session was hibernated: its page was made like the last one"
+	if !before.SavedAt.IsZero() {
+		seen += ", as stored at " + before.SavedAt.UTC().Format(time.RFC3339)
+	}
+	if before.Err != nil {
+		seen = "the session was hibernated, and cannot be brought back as it was: " + before.Err.Error()
+	}
+	j.progress.evidence = append(j.progress.evidence, event.Evidence{Kind: "record", Seen: clip(seen), At: w.o.Now().UTC()})
+	return nil
+}
+
+// asleep reports whether the session is hibernated, and the action answers
+// without waking it.
+func (w *Worker) asleep(ctx context.Context, j *job, lease *session.Lease) (bool, error) {
+	if j.spec.Plane != actions.PlanePage || j.spec.Asleep == nil || !j.spec.Asleep(j.command.Params) {
+		return false, nil
+	}
+	hibernated, err := lease.Hibernated(ctx)
+	if err != nil {
+		if isStale(err) {
+			return false, staleError{bySnapshot, err}
+		}
+		return false, fmt.Errorf("looking whether the session is hibernated: %w", err)
+	}
+	return hibernated, nil
 }
 
 // facts returns the facts that hold. It costs nothing while the page's signals
@@ -70,7 +111,7 @@ func (w *Worker) facts(ctx context.Context, j *job, lease *session.Lease) (actio
 		if err := lease.Drop(ctx, "retry"); err != nil && ctx.Err() != nil {
 			return nil, err
 		}
-		if err := lease.Open(ctx); err != nil {
+		if err := w.wake(ctx, j, lease); err != nil {
 			return nil, err
 		}
 		facts, err = look()

@@ -31,13 +31,13 @@ func (t toldError) Unwrap() error { return t.error }
 func (w *Worker) reject(ctx context.Context, j *job, why error) error {
 	r := w.result(j, outcome{}, why)
 	r.Status = event.Rejected
-	return w.publish(ctx, j, r, j.own(), why, false)
+	e, r := w.envelope(ctx, j, r, j.own())
+	return w.publish(ctx, j, conclusion{e, r, why, false})
 }
 
 // conclude publishes the result of a command that was tried. The error is what
 // the bus is to know of it.
 func (w *Worker) conclude(ctx context.Context, j *job, o outcome, why error) error {
-	w.forget(j)
 	if why == nil && o.verdict == event.Contradicted {
 		why = fault.New(fault.NotConfirmed, "%s ran, and the opposite of its effect was seen", j.spec.Name)
 	}
@@ -48,7 +48,29 @@ func (w *Worker) conclude(ctx context.Context, j *job, o outcome, why error) err
 			r.Status, r.Problem = event.Failed, problemOf(err)
 		}
 	}
-	return w.publish(ctx, j, r, j.resultID(), why, j.guarded)
+	e, r := w.envelope(ctx, j, r, j.resultID())
+	j.progress.concluded = &conclusion{e, r, why, j.guarded}
+	return w.deliver(ctx, j)
+}
+
+// conclusion is how a command ended: its result, and why it did not succeed.
+type conclusion struct {
+	envelope event.Envelope
+	result   event.Result
+	why      error
+	recorded bool // the result is to be in the effect record too
+}
+
+// deliver publishes how the command ended. What cannot be stored now is stored
+// by the next attempt: nothing is done again for it.
+func (w *Worker) deliver(ctx context.Context, j *job) error {
+	err := w.publish(ctx, j, *j.progress.concluded)
+	if _, told := errors.AsType[toldError](err); err == nil || told {
+		w.forget(j)
+	} else {
+		w.leave(j)
+	}
+	return err
 }
 
 // repeat publishes a result again. Nothing is done.
@@ -85,25 +107,25 @@ func (w *Worker) Dead(ctx context.Context, d *bus.Delivery, err error) {
 // worker that does not own the session any more. When the command is to be
 // buried, it waits until all that is stored, since a buried command has no other
 // way to its result.
-func (w *Worker) publish(ctx context.Context, j *job, r event.Result, id string, why error, recorded bool) error {
-	e, r := w.envelope(ctx, j, r, id)
+func (w *Worker) publish(ctx context.Context, j *job, c conclusion) error {
+	e, r := c.envelope, c.result
 	s := stored{Params: j.params, Envelope: e, Status: r.Status}
 	if err := j.owned(); err != nil {
 		return err
 	}
 	w.answer(ctx, j, e)
-	if recorded {
+	if c.recorded {
 		if err := w.finish(ctx, j, s); err != nil {
 			return later(err)
 		}
 	}
 	published := w.o.Bus.PublishAsync(event.ResultSubject(j.at.Action, j.at.Site, j.at.Session), e)
 	w.report(ctx, r)
-	if why != nil {
+	if c.why != nil {
 		w.log.LogAttrs(ctx, slog.LevelWarn, "command did not succeed",
-			append(j.attrs(), slog.String("status", string(r.Status)), slog.Any("err", why))...)
+			append(j.attrs(), slog.String("status", string(r.Status)), slog.Any("err", c.why))...)
 	}
-	verdict := w.burial(j, r, why)
+	verdict := w.burial(j, r, c.why)
 	if verdict == nil {
 		j.d.After(published)
 	} else if _, err := published.Wait(ctx); err != nil {

@@ -45,6 +45,10 @@ type Options struct {
 	// Attempts is how often a command is tried when a page or a browser fails.
 	// 0 is 3.
 	Attempts int
+	// Version is shown to whoever lists the workers.
+	Version string
+	// Records keeps the effect records. Nil means the bus.
+	Records Records
 	// HandOver, if set, is called at a planned move of a partition, after its
 	// commands have ended and before it is given up: the sessions of the partition
 	// are to be stored. Lost, if set, is called when the partition was taken from
@@ -55,7 +59,7 @@ type Options struct {
 	// A command may then happen twice.
 	Unguarded bool
 	// Refused, if set, is called when a write was refused because another worker
-	// owns the session now, with who refused it: lease, record or page.
+	// owns the session now, with who refused it: lease, record, snapshot or page.
 	Refused func(by string)
 	// Done, if set, is called with every result that is published.
 	Done func(ctx context.Context, r event.Result)
@@ -64,6 +68,26 @@ type Options struct {
 	Repeated func(ctx context.Context, r event.Result)
 	// Now is the clock. Nil means time.Now.
 	Now func() time.Time
+}
+
+// Records keeps one effect record for each command.
+type Records interface {
+	// Begin makes the record, unless there is one. Of any number of callers one
+	// gets Effect.New; the others get the record that is there.
+	Begin(ctx context.Context, subject string, record []byte) (bus.Effect, error)
+	// Finish overwrites the record, if it still has the revision. If not, the
+	// error is fault.StaleFence.
+	Finish(ctx context.Context, subject string, revision uint64, record []byte) (bus.Receipt, error)
+}
+
+// OnBus returns the records that the bus keeps.
+func OnBus(b *bus.Bus) Records { return onBus{b} }
+
+type onBus struct{ *bus.Bus }
+
+// Finish implements Records.
+func (b onBus) Finish(ctx context.Context, subject string, revision uint64, record []byte) (bus.Receipt, error) {
+	return b.Bus.Finish(ctx, subject, revision, record).Wait(ctx)
 }
 
 // Worker handles commands. Its methods may be called by many goroutines, for
@@ -90,6 +114,9 @@ func New(log *slog.Logger, o Options) *Worker {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Records == nil {
+		o.Records = OnBus(o.Bus)
+	}
 	return &Worker{
 		log: log, o: o, makers: makersOf(o.Catalog, o.Schemas),
 		results: newResults(resultsKept), gate: newGate(), open: map[string]*progress{},
@@ -109,7 +136,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		filters = append(filters, filter)
 	}
 	options := bus.CommandOptions{
-		Worker: w.o.Name, Filters: filters, Lanes: w.o.Lanes, Grace: w.o.Grace,
+		Worker: w.o.Name, Version: w.o.Version, Filters: filters, Lanes: w.o.Lanes, Grace: w.o.Grace,
 		Attempts: w.o.Attempts, Pause: retryPause, Dead: w.Dead,
 		HandOver: w.o.HandOver, Lost: w.lost,
 	}
