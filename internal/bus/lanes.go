@@ -265,7 +265,6 @@ func (l *lanes) shut(t *lease) <-chan struct{} {
 	if t.shut {
 		return t.idle
 	}
-	t.shut = true
 	for name, at := range l.byName {
 		kept := at.queue[:0]
 		for i, h := range at.queue {
@@ -286,6 +285,7 @@ func (l *lanes) shut(t *lease) <-chan struct{} {
 			delete(l.paused, at)
 		}
 	}
+	t.shut = true // Not earlier: what was dropped above must not close the channel.
 	if t.begun == 0 {
 		close(t.idle)
 	}
