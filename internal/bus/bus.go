@@ -70,6 +70,9 @@ type Options struct {
 	// Timeout bounds a request when the caller's context has no deadline. 0 is
 	// 15 s, which outlasts the loss of one server of a cluster.
 	Timeout time.Duration
+	// Unheard is for tests. It is called when a message was stored; true makes the
+	// confirmation get lost, so that the message is published again.
+	Unheard func(subject string) bool
 }
 
 // Bus is a connection to NATS, and the embedded server if there is one. Its

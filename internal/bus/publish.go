@@ -166,7 +166,7 @@ func (f *Future) answer(ctx context.Context) (Receipt, error) {
 	ok := f.ack.Ok()
 	select { // The common case: the answer is there.
 	case ack := <-ok:
-		return receiptOf(ack), nil
+		return f.heard(ack)
 	default:
 	}
 	failed := f.ack.Err() // Not earlier: the library makes a channel for it.
@@ -177,7 +177,7 @@ func (f *Future) answer(ctx context.Context) (Receipt, error) {
 		}
 		select {
 		case ack := <-ok:
-			return receiptOf(ack), nil
+			return f.heard(ack)
 		case err := <-failed:
 			return Receipt{}, err
 		case <-more:
@@ -187,6 +187,15 @@ func (f *Future) answer(ctx context.Context) (Receipt, error) {
 			return Receipt{}, context.Cause(ctx)
 		}
 	}
+}
+
+// heard is the server's word that the message is stored, unless a test has it
+// lost.
+func (f *Future) heard(ack *jetstream.PubAck) (Receipt, error) {
+	if lose := f.bus.opts.Unheard; lose != nil && lose(f.msg.Subject) {
+		return Receipt{}, fault.New(fault.BusUnavailable, "the confirmation was lost")
+	}
+	return receiptOf(ack), nil
 }
 
 // concerns reports whether a denial is about this publish: its subject, or the
