@@ -98,6 +98,9 @@ func (b benchmark) rounds(ctx context.Context, progress io.Writer, s contend.Set
 			if err != nil {
 				return nil, fmt.Errorf("round %d of %s: %w", round, b.contenders[i].name, err)
 			}
+			if b.virtual {
+				cost = contend.Cost{}
+			}
 			if round > 0 {
 				keep(reached[i].Values, rep, cost)
 			}
@@ -111,6 +114,9 @@ func (b benchmark) rounds(ctx context.Context, progress io.Writer, s contend.Set
 func keep(values map[report.Measure][]float64, r contend.Report, c contend.Cost) {
 	jobs := float64(r.Jobs)
 	add := func(m report.Measure, v float64) { values[m] = append(values[m], v) }
+	for name, v := range r.Values {
+		add(report.Measure(name), v)
+	}
 	if len(r.LatenciesUS) > 0 {
 		add(report.P50, report.Median(r.LatenciesUS))
 		add(report.P99, report.Percentile(r.LatenciesUS, 99))
@@ -122,8 +128,10 @@ func keep(values map[report.Measure][]float64, r contend.Report, c contend.Cost)
 		add(report.PerCPU, jobs/all.Seconds())
 		add(report.CPU, all.Seconds()*1e6/jobs)
 	}
-	add(report.ClientCPU, c.Client.Seconds()*1e6/jobs)
-	add(report.BrowserCPU, c.Browser.Seconds()*1e6/jobs)
+	if c != (contend.Cost{}) {
+		add(report.ClientCPU, c.Client.Seconds()*1e6/jobs)
+		add(report.BrowserCPU, c.Browser.Seconds()*1e6/jobs)
+	}
 }
 
 // picks chooses a session for every job: each as often as the others, in an

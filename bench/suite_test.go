@@ -17,7 +17,7 @@ func TestTheSuiteIsComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"warm-action", "warm-throughput", "cold-session", "cold-full-page", "bus-path", "codec"}
+	want := []string{"warm-action", "warm-throughput", "cold-session", "cold-full-page", "bus-path", "codec", "sessions-logical"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Error(diff)
 	}

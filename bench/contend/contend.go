@@ -58,9 +58,18 @@ type Report struct {
 	WallUS float64 `json:"wall_us"`
 	// LatenciesUS are the times of the single jobs, where they are measured.
 	LatenciesUS []float64 `json:"latencies_us,omitempty"`
+	// Values are what else the job counts, by the name of the measure.
+	Values map[string]float64 `json:"values,omitempty"`
 	// Error says why the round failed. The run ends with it.
 	Error string `json:"error,omitempty"`
 }
+
+// The names of what jobs count beside times: restores of a short and of a long
+// trace.
+const (
+	RestoresShort = "restores_short"
+	RestoresLong  = "restores_long"
+)
 
 // A Job is what a contender written in Go can do.
 type Job interface {

@@ -28,6 +28,8 @@ type Load struct {
 	// PerSecond is the mean of commands per second, of all sites together.
 	PerSecond float64
 	Sites     []Site
+	// Most ends the load after so many commands. 0 means no such end.
+	Most int
 	// Day is how long a day takes: the load of a site goes up and down by Swing
 	// once a day. 0 means a steady load.
 	Day   time.Duration
@@ -78,7 +80,11 @@ func (l Load) next() func() (Command, bool) {
 		most += l.share(i) * l.PerSecond * (1 + l.Swing) * max(1, l.storm(i, l.Length/2))
 	}
 	var now time.Duration
+	count := 0
 	return func() (Command, bool) {
+		if count++; l.Most > 0 && count > l.Most {
+			return Command{}, false
+		}
 		for { // A Poisson process of the highest rate, thinned out to the rate of the moment.
 			now += time.Duration(random.ExpFloat64() / most * float64(time.Second))
 			if now >= l.Length {

@@ -25,6 +25,8 @@ func Start(s contend.Setup) (contend.Job, error) {
 		return startBusPath(ctx, s)
 	case "codec":
 		return startCodec()
+	case "sessions-logical", "sessions-belady", "sessions-least-recent":
+		return startLogical(s.Job), nil
 	}
 	return nil, fmt.Errorf("no job is called %q", s.Job)
 }

@@ -10,6 +10,8 @@ import (
 	"os"
 	"slices"
 	"strconv"
+
+	"github.com/parley-chat/parley/bench/contend"
 )
 
 // Results is all that bench/results.json holds.
@@ -66,11 +68,14 @@ const (
 	CPU        Measure = "cpu_us_per_job"
 	ClientCPU  Measure = "client_cpu_us_per_job"
 	BrowserCPU Measure = "browser_cpu_us_per_job"
+	// Restores of a short and of a long trace.
+	RestoresShort Measure = contend.RestoresShort
+	RestoresLong  Measure = contend.RestoresLong
 )
 
 // measures is the order of the columns.
 func measures() []Measure {
-	return []Measure{P50, P99, PerSecond, PerCPU, CPU, ClientCPU, BrowserCPU}
+	return []Measure{P50, P99, PerSecond, PerCPU, CPU, ClientCPU, BrowserCPU, RestoresShort, RestoresLong}
 }
 
 // title is the measure's name for people.
@@ -90,6 +95,10 @@ func (m Measure) title() string {
 		return "client CPU per job"
 	case BrowserCPU:
 		return "Chromium CPU per job"
+	case RestoresShort:
+		return "restores, 2 min"
+	case RestoresLong:
+		return "restores, 30 min"
 	}
 	return string(m)
 }
@@ -107,6 +116,7 @@ func (m Measure) show(v float64) string {
 			return number(v/1e3) + "ms"
 		}
 		return number(v) + "us"
+	case RestoresShort, RestoresLong:
 	}
 	return number(v)
 }
