@@ -61,6 +61,7 @@ func Provider() actions.Provider {
 		Light:      light,
 		Observe:    observe,
 		Digest:     digest,
+		Restore:    restore,
 		CheckAppID: checkAppID,
 	}
 }

@@ -210,7 +210,7 @@ func TestState(t *testing.T) {
 		t.Errorf("subscriptions: %v, the last one is %+v", known.Subscriptions.Value, subscribed)
 	}
 	narrow := s.must(event.Unverifiable, "botstar.session.get_state", map[string]any{"include": []string{"takeover"}})
-	if want := `{"takeover":{"human":{"value":null,"origin":"unknown"}},"subscriptions"`; string(narrow.Output)[:len(want)] != want {
+	if want := `{"state":"held","takeover":{"human":{"value":null,"origin":"unknown"}},"subscriptions"`; string(narrow.Output)[:len(want)] != want {
 		t.Errorf("the narrow state: %s", narrow.Output)
 	}
 }

@@ -468,6 +468,20 @@
     return { from, mode: now.mode, app_id: now.appId, remounted: true, listening };
   };
 
+  // restore makes a new page be as the session's last one was: one call, so that
+  // a session comes back fast. A widget of the page's own comes up in the page's
+  // mode first, and is mounted again when that is another one.
+  const restore = async (arg) => {
+    const mode = arg.settings.mode;
+    const settings = rt.plain(arg.settings);
+    delete settings.mode;
+    await boot({ settings, usual_mode: mode, wait_ms: arg.wait_ms });
+    if (mode !== address().mode) await setMode({ settings: arg.settings, selector: "", wait_ms: arg.wait_ms });
+    listen();
+    if (arg.open && windowed(address().mode)) await toggle(true, arg);
+    return Object.assign(answer(true, "config"), { open: isOpen });
+  };
+
   // unmount takes the widget down. One that is still loading is waited for,
   // since its scripts would mount it after all.
   const unmount = async (arg) => {
@@ -506,6 +520,7 @@
       return { listening };
     },
     set_mode: setMode,
+    restore,
     unmount,
     state,
   };

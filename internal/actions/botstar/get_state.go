@@ -2,6 +2,7 @@ package botstar
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,7 +24,17 @@ type GetStateIn struct {
 	// Include narrows the answer to these groups. Everything is there when it is
 	// left out.
 	Include []string `json:"include,omitempty" jsonschema:"maxItems=3,enum=dom,enum=user,enum=takeover"`
+	// Wake brings a hibernated session back, so that the page answers. Without it
+	// the record does, and the session sleeps on.
+	Wake bool `json:"wake,omitempty"`
 }
+
+// Where a session is.
+const (
+	isHeld       = "held"
+	isHibernated = "hibernated"
+	isVisitor    = "visitor"
+)
 
 // Flag is a boolean with its origin: page, record or unknown. Value is null
 // when nobody knows.
@@ -53,6 +64,10 @@ type List struct {
 // StateOut is the output of botstar.session.get_state. Every field says where
 // it is from: the page that is open now, Parley's own record, or nowhere.
 type StateOut struct {
+	// State is held when a browser of ours shows the page, hibernated when the
+	// session is stored and comes back with its next command, and visitor when the
+	// visitor's own browser shows it.
+	State    string         `json:"state" jsonschema:"enum=held,enum=hibernated,enum=visitor"`
 	Dom      *DomState      `json:"dom,omitempty"`
 	User     *UserState     `json:"user,omitempty"`
 	Takeover *TakeoverState `json:"takeover,omitempty"`
@@ -111,19 +126,38 @@ func getState() actions.Spec {
 	spec := actions.Spec{
 		Name:  "botstar.session.get_state",
 		Title: "Fetch session state",
-		Description: "Says what is known of the session: widget, mode, window, queue, subscriptions, budget, waiting updates and identity. " +
-			"Every field names its origin: the page, Parley's record, or unknown. It changes nothing, and spends no budget.",
+		Description: "Says what is known of the session: where it is, widget, mode, window, queue, subscriptions, budget, waiting updates and identity. " +
+			"Every field names its origin: the page, Parley's record, or unknown. It changes nothing, and spends no budget. " +
+			"A hibernated session sleeps on, and its record answers, unless wake is true.",
 		Aliases: names("Fetch session state"),
 		Scope:   event.ClassRead, Plane: actions.PlanePage, Idempotent: true,
 		Timeout:      bounds(10*time.Second, 60*time.Second),
-		Verification: "A second read of the document says the same.",
+		Verification: "A second read of the document says the same. Of a hibernated session there is only the record: unverifiable.",
 		Reasons:      pageReasons(),
+		Asleep:       answersAsleep,
 	}
 	return actions.New(spec, runGetState, verifyGetState)
 }
 
+// answersAsleep reports whether the record is enough.
+func answersAsleep(params json.RawMessage) bool {
+	var in GetStateIn
+	return len(params) == 0 || json.Unmarshal(params, &in) == nil && !in.Wake
+}
+
+// whereIs says where the session is.
+func whereIs(env actions.Env) string {
+	switch {
+	case env.Page == nil:
+		return isHibernated
+	case env.Browser == nil:
+		return isVisitor
+	}
+	return isHeld
+}
+
 func runGetState(ctx context.Context, env actions.Env, in GetStateIn) (actions.Done[StateOut], error) {
-	out := StateOut{Subscriptions: List{[]string{}, fromRecord}}
+	out := StateOut{State: whereIs(env), Subscriptions: List{[]string{}, fromRecord}}
 	for _, sub := range env.State.Subscriptions {
 		out.Subscriptions.Value = append(out.Subscriptions.Value, sub.ID)
 	}
@@ -144,7 +178,27 @@ func runGetState(ctx context.Context, env actions.Env, in GetStateIn) (actions.D
 	return actions.Done[StateOut]{Output: out}, nil
 }
 
+// recorded is what the record says of the page that a hibernated session had,
+// and will have again.
+func recorded(s *actions.State) *DomState {
+	dom := &DomState{
+		Booted: Flag{new(s.Booted), fromRecord}, Mode: Text{nil, fromUnknown}, AppID: Text{nil, fromUnknown}, Open: Flag{nil, fromUnknown},
+		FrameLoaded: Flag{nil, fromUnknown}, Containers: Count{nil, fromUnknown}, QueueLength: Count{nil, fromUnknown},
+		Listening: Flag{nil, fromUnknown}, PageErrors: Count{nil, fromUnknown},
+	}
+	if s.Booted {
+		dom.Mode, dom.AppID = Text{new(s.Mode), fromRecord}, Text{new(s.AppID), fromRecord}
+		if windowed(s.Mode) {
+			dom.Open = Flag{new(s.Open), fromRecord}
+		}
+	}
+	return dom
+}
+
 func readDom(ctx context.Context, env actions.Env) (*DomState, error) {
+	if env.Page == nil {
+		return recorded(env.State), nil
+	}
 	var page pageState
 	if err := env.Look(ctx, "state", nil, &page); err != nil {
 		return nil, fmt.Errorf("reading the page's state: %w", err)
@@ -192,7 +246,7 @@ func listOf(attributes map[string]any) List {
 }
 
 func verifyGetState(ctx context.Context, env actions.Env, _ GetStateIn, out StateOut) (actions.Proof, error) {
-	if out.Dom == nil {
+	if out.Dom == nil || env.Page == nil {
 		return actions.Proof{Verdict: event.Unverifiable}, nil
 	}
 	again, err := readDom(ctx, env)
