@@ -177,12 +177,13 @@ func (h *held) lose(x heard) {
 	case h.webview:
 		h.webview, h.state.WebviewURL = nil, ""
 	case h.main:
-		h.main = nil
-		h.tab.Store(nil)
 		if h.m.o.Snapshots != nil {
 			h.remember()
+		} else {
+			h.state.Forget()
 		}
-		h.state.Forget()
+		h.main = nil
+		h.tab.Store(nil)
 		h.m.open.Add(-1)
 		h.m.seen.ended.Add(1)
 		why := x.page.reason()

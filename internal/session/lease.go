@@ -66,7 +66,7 @@ func (l *Lease) Doubt() { l.h.doubtful = true }
 
 // State returns what is known of the session: of its page, or of its last one
 // when it is hibernated. The lease's holder may change it.
-func (l *Lease) State() *actions.State { return l.h.known() }
+func (l *Lease) State() *actions.State { return &l.h.state }
 
 // CatchUp brings the state up to date with what the page has reported so far.
 // The holder calls it between steps.
@@ -85,7 +85,7 @@ func (l *Lease) Env(by Command, log *slog.Logger) actions.Env {
 func (h *held) env(by Command, log *slog.Logger) actions.Env {
 	h.behind.add(by)
 	env := actions.Env{
-		Site: h.site, Visitor: h.visitor, State: h.known(), Profile: &h.profile.value,
+		Site: h.site, Visitor: h.visitor, State: &h.state, Profile: &h.profile.value,
 		Key: by.Key, CommandID: by.ID, Fence: by.Fence, Now: h.m.o.Now, Log: log,
 	}
 	if h.main != nil {
@@ -95,14 +95,6 @@ func (h *held) env(by Command, log *slog.Logger) actions.Env {
 		env.Webview = h.webview.tab
 	}
 	return env
-}
-
-// known is the state that is known: of the page, or of the last one.
-func (h *held) known() *actions.State {
-	if h.main == nil && h.mem.was != nil {
-		return h.mem.was
-	}
-	return &h.state
 }
 
 // Tell publishes the facts of an action that the command ran, after those that

@@ -4,9 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/parley-chat/parley/internal/actions"
@@ -31,7 +31,8 @@ const (
 type memory struct {
 	looked bool // at the store, since the session is ours
 	// was is what the last page was like, until a new one is like it. Nil when
-	// nothing is to be brought back.
+	// nothing is to be brought back. While there is no page, the session's state
+	// says the same, and may have changed since.
 	was     *actions.State
 	storage *browser.Storage // of the last page, as it was last read
 	dropped []string         // what was too large
@@ -105,7 +106,7 @@ func (h *held) adopt(at Stored) {
 		revision: at.Revision, fence: at.Fence, bytes: at.Bytes, savedAt: at.SavedAt, saved: time.Now(), sum: sumOf(at.Snapshot),
 	}
 	h.state, h.dirty = at.State, false
-	h.state.Forget()
+	h.mark = h.sum()
 }
 
 // clear forgets all that is known of the session's visitor.
@@ -132,14 +133,14 @@ func (h *held) stale(ctx context.Context, theirs uint64) error {
 // remember notes what the page that is gone was like. What it was asked to be
 // like and has not been yet is still to be done.
 func (h *held) remember() {
-	was := h.wanted()
-	h.mem.was, h.dirty = &was, true
+	h.state = h.wanted()
+	h.mem.was, h.dirty = new(h.state), true
 }
 
 // wanted is what the next page is to be like.
 func (h *held) wanted() actions.State {
 	s := h.state
-	if was := h.mem.was; was != nil && was.Booted && !s.Booted {
+	if was := h.mem.was; h.tab.Load() != nil && was != nil && was.Booted && !s.Booted {
 		s.Booted, s.Open = true, was.Open
 	}
 	s.Opened, s.Closed, s.WebviewURL, s.Sight = 0, 0, "", actions.Sight{}
@@ -255,14 +256,16 @@ func (h *held) restore(ctx context.Context) error {
 		h.tellRestored(event.SessionRestored{Reason: reason})
 		return nil
 	}
-	was := h.mem.was
-	if was == nil {
+	if h.mem.was == nil {
 		return nil
 	}
+	was := h.state
+	h.mem.was = &was
+	h.state.Forget()
 	h.m.seen.restored.Add(1)
-	h.restored = &Restoration{State: *was, SavedAt: h.mem.savedAt}
+	h.restored = &Restoration{State: was, SavedAt: h.mem.savedAt}
 	if was.Booted && h.provider.Restore != nil {
-		h.restored.Err = h.bringBack(ctx, *was)
+		h.restored.Err = h.bringBack(ctx, was)
 	}
 	if h.main.gone() {
 		return fault.New(fault.PageCrashed, "the page ended while the session was restored").Because(h.main.tab.Err())
@@ -283,7 +286,7 @@ func (h *held) bringBack(ctx context.Context, was actions.State) error {
 	h.restoring = true
 	defer func() { h.restoring = false }()
 	h.restores++
-	by := Command{Key: event.DerivedID("restore", h.key, fmt.Sprint(h.fence), fmt.Sprint(h.restores)), Fence: h.fence, restoring: true}
+	by := Command{Key: event.DerivedID("restore", h.key, strconv.FormatUint(h.fence, 10), strconv.Itoa(h.restores)), Fence: h.fence, restoring: true}
 	was.Opened, was.Closed, was.WebviewURL, was.Sight = 0, 0, "", actions.Sight{}
 	h.state = was
 	err := h.provider.Restore(ctx, h.env(by, h.m.log))
