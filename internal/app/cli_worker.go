@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/parley-chat/parley/internal/fault"
@@ -31,7 +32,7 @@ func Worker(ctx context.Context, p Process) int {
 // runCmd is the production worker.
 type runCmd struct {
 	Actions []string `placeholder:"PATTERN" help:"Take only these actions, such as 'botstar.widget.*'. Default: all. Workers that share a bus have the same patterns, or patterns that do not overlap."`
-	Name    string   `placeholder:"NAME" help:"The worker's name in results and logs. Default: the host's."`
+	Name    string   `placeholder:"NAME" help:"The worker's name in results and logs. Default: the host's, with the process's number."`
 	Lanes   int      `placeholder:"N" help:"Work for so many sessions at the same time."`
 }
 
@@ -87,11 +88,23 @@ func runSystem(ctx context.Context, log *slog.Logger, cfg *Config, parts Parts) 
 	return errors.Join(err, system.Close(ctx))
 }
 
-// hostName is the worker's name where the configuration gives none.
-func hostName() string {
+// processName is the worker's name where the configuration gives none: the
+// host's, as far as it can be a worker's, and the process's number.
+func processName() string {
 	name, err := os.Hostname()
 	if err != nil || name == "" {
-		return "worker"
+		name = "worker"
 	}
-	return name
+	name = strings.Map(func(r rune) rune {
+		if isNameRune(r) {
+			return r
+		}
+		return '-'
+	}, name)
+	return name[:min(len(name), 100)] + "-" + strconv.Itoa(os.Getpid())
+}
+
+// isNameRune reports whether the character can stand in a worker's name.
+func isNameRune(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_'
 }

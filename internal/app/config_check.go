@@ -49,6 +49,9 @@ func (v *validator) config(c *Config) {
 	if c.Telemetry.Listen != "" {
 		v.address("telemetry.listen", c.Telemetry.Listen)
 	}
+	if name := c.Worker.Name; len(name) > 128 || strings.ContainsFunc(name, func(r rune) bool { return !isNameRune(r) }) {
+		v.report("worker.name", "use letters, digits, - and _, at most 128", "%q cannot name a worker", name)
+	}
 	for i, pattern := range c.Worker.Actions {
 		v.pattern(fmt.Sprintf("worker.actions[%d]", i), pattern)
 	}
@@ -64,7 +67,7 @@ func (v *validator) keys(of reflect.Value, path string) {
 		if choices := k.field.Tag.Get("oneof"); choices != "" {
 			v.choice(k.path, k.value.String(), strings.Split(choices, ","))
 		}
-		if size, ok := k.value.Interface().(Size); ok {
+		if size, ok := reflect.TypeAssert[Size](k.value); ok {
 			if _, err := size.Bytes(); err != nil {
 				v.report(k.path, "write a whole number and KiB, MiB or GiB: 2GiB", "%s", err)
 			}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/parley-chat/parley/internal/actions"
@@ -42,6 +43,7 @@ type System struct {
 	rules    *workflow.Set
 	metrics  *telemetry.Metrics
 	listener net.Listener // nil without an address
+	pending  atomic.Int64 // commands that wait in our partitions
 	withdraw func()
 }
 
@@ -64,6 +66,9 @@ type Parts struct {
 	// Pageless starts no browser, for a catalogue whose actions need no page. An
 	// action that wants one fails.
 	Pageless bool
+	// Failing, if set, says that things have failed that were done. It is for
+	// tests.
+	Failing *Failing
 }
 
 // Start starts everything that the system runs on, in this order: bus, streams,
@@ -78,13 +83,13 @@ func Start(ctx context.Context, log *slog.Logger, cfg *Config, parts Parts) (_ *
 		}
 	}()
 	if cfg.Worker.Name == "" {
-		cfg.Worker.Name = hostName()
+		cfg.Worker.Name = processName()
 	}
 	if parts.Started == nil {
 		parts.Started = func(string, string) {}
 	}
 	limitMemory(cfg, parts.Env)
-	if err := s.openBus(ctx, parts.Env); err != nil {
+	if err := s.openBus(ctx, parts); err != nil {
 		return nil, err
 	}
 	parts.Started("NATS with JetStream", orNone(redact(s.bus.URL())))
@@ -105,11 +110,12 @@ func Start(ctx context.Context, log *slog.Logger, cfg *Config, parts Parts) (_ *
 }
 
 // openBus opens the bus, makes its streams, and tells where it listens.
-func (s *System) openBus(ctx context.Context, env Env) error {
-	options, err := s.cfg.busOptions(env, s.cfg.Worker.Name)
+func (s *System) openBus(ctx context.Context, parts Parts) error {
+	options, err := s.cfg.busOptions(parts.Env, s.cfg.Worker.Name)
 	if err != nil {
 		return err
 	}
+	options.Unheard = parts.Failing.unheard()
 	if s.bus, err = bus.Open(ctx, s.log, options); err != nil {
 		return fmt.Errorf("opening the bus: %w", err)
 	}
@@ -178,19 +184,34 @@ func (s *System) join(ctx context.Context, parts Parts) error {
 	if err != nil {
 		return fmt.Errorf("opening the profiles: %w", err)
 	}
-	s.tabs = newTabs(session.Chromium(s.pool))
+	snapshots, err := s.openSnapshots(ctx, parts)
+	if err != nil {
+		return err
+	}
+	if snapshots == nil {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "sessions are not stored, and end with their page",
+			slog.String("fix", "name a key file in sessions.key, the same for all workers: `worker keys` makes a key"))
+	}
+	memory, err := s.cfg.Browser.Memory.Bytes()
+	if err != nil {
+		return fault.New(fault.BadConfig, "browser.memory: %s", err)
+	}
+	s.tabs = newTabs(parts.Failing.pages(session.Chromium(s.pool)))
 	s.sessions = session.New(s.log, session.Options{
-		Pool: s.tabs, Catalog: parts.Catalog, Profiles: profiles, Publish: s.publish,
-		Held: s.cfg.Browser.Tabs, Idle: s.cfg.Browser.Idle,
+		Pool: s.tabs, Catalog: parts.Catalog, Profiles: profiles, Publish: parts.Failing.publish(s.publish),
+		Snapshots: snapshots, Held: s.cfg.Browser.Tabs, Idle: s.cfg.Browser.Idle, Memory: memory,
 	})
 	s.worker = worker.New(s.log, worker.Options{
 		Bus: s.bus, Catalog: parts.Catalog, Schemas: parts.Schemas, Sessions: s.sessions,
-		Site: s.cfg.Site, Sites: s.cfg.AllSites, Name: s.cfg.Worker.Name, Actions: s.cfg.Worker.Actions,
-		Lanes: s.cfg.Worker.Lanes, Grace: s.cfg.Worker.Grace,
+		Records: parts.Failing.records(worker.OnBus(s.bus)),
+		Site:    s.cfg.Site, Sites: s.cfg.AllSites, Name: s.cfg.Worker.Name, Version: telemetry.Version(),
+		Actions: s.cfg.Worker.Actions, Lanes: s.cfg.Worker.Lanes, Grace: s.cfg.Worker.Grace,
+		HandOver: s.sessions.HandOver, Lost: s.sessions.Lose, Refused: s.metrics.Refused,
 		Done: func(_ context.Context, r event.Result) {
 			s.metrics.Command(r.Action, string(r.Status), time.Duration(r.DurationUS)*time.Microsecond)
 		},
 	})
+	s.watch()
 	if parts.Rules != nil && parts.Rules.Len() > 0 {
 		s.engine = workflow.New(s.log, s.bus, workflow.Options{
 			Rules: parts.Rules, Sites: s.cfg.Site, Schemas: parts.Schemas, Grace: s.cfg.Worker.Grace, Counted: s.metrics.Trigger,
@@ -209,8 +230,9 @@ func (s *System) publish(ctx context.Context, subject string, e event.Envelope) 
 }
 
 // Run takes work until ctx ends, or until a part fails. Then it stops in this
-// order: workflows, worker, and returns when what they ran has ended. Close
-// does the rest.
+// order: workflows, worker, and returns when what they ran has ended and the
+// worker has handed over its partitions with their sessions. Close does the
+// rest.
 func (s *System) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -220,7 +242,10 @@ func (s *System) Run(ctx context.Context) error {
 			return telemetry.Serve(ctx, s.log, s.listener, s.metrics, s.bus.Healthy)
 		}))
 	}
-	parts = append(parts, launch(ctx, cancel, s.worker.Run))
+	parts = append(parts,
+		launch(ctx, cancel, s.watchLag),
+		launch(ctx, cancel, func(ctx context.Context) error { return s.bus.Serve(ctx, s.cfg.Worker.Name, s.answer) }),
+		launch(ctx, cancel, s.worker.Run))
 	if s.engine != nil {
 		parts = append(parts, launch(ctx, cancel, s.engine.Run))
 	}
@@ -260,7 +285,8 @@ func (p *part) stop() error {
 	return <-p.ended
 }
 
-// Close closes what Start opened: sessions, browsers, bus. Each has a time
+// Close closes what Start opened: sessions, which are stored, then browsers, then
+// the bus. Each has a time
 // limit of its own; ctx may have ended already.
 func (s *System) Close(ctx context.Context) error {
 	bounded := func(closing func(context.Context) error) error {
