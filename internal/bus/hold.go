@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -32,6 +33,7 @@ func (m *member) hold(taking context.Context, l *lease, own string, seen entry) 
 	} else {
 		m.bus.counters.claims.Add(1)
 	}
+	signal(m.claimed)
 	m.bus.counters.owned.Add(1)
 	defer m.bus.counters.owned.Add(-1)
 	err = m.serve(taking, l, seen)
@@ -49,7 +51,7 @@ func (m *member) claim(ctx context.Context, l *lease, own string, seen entry) (e
 		l.epoch.Store(revision)
 		return entry{record: want, revision: revision}, nil
 	case ctx.Err() != nil:
-		return entry{}, nil
+		return entry{}, nil //nolint:nilerr // The partition is not wanted any more.
 	case fault.CodeOf(err) != fault.Unavailable && fault.From(err).Reason != fault.StaleFence:
 		return entry{}, err
 	}
@@ -90,25 +92,33 @@ func (m *member) read(ctx context.Context, partition int) (entry, error) {
 // serve does the partition's commands until the context ends. It gives back the
 // slot as soon as the partition is served. seen is what we took over.
 func (m *member) serve(ctx context.Context, l *lease, seen entry) error {
-	slot := true
-	defer func() {
-		if slot {
-			<-m.slots
-		}
-	}()
-	fresh, pause := true, retryFirst
+	free := sync.OnceFunc(func() { <-m.slots })
+	defer free()
+	cleared, fresh, pause := false, true, retryFirst
 	for ctx.Err() == nil {
-		at, err := m.consumer(ctx, l, seen, fresh)
-		if err == nil {
-			if slot {
-				<-m.slots
-				slot = false
-			}
-			fresh, pause = false, retryFirst
-			err = m.receive(ctx, at, m.o.Held, func(msg jetstream.Msg) { m.offer(ctx, l, msg) }, func() { m.lanes.shut(l) })
+		mode := m.mode.Load()
+		var err error
+		if !cleared {
+			err = m.endTerm(ctx, l.partition, seen)
+			cleared = err == nil
 		}
 		switch {
-		case ctx.Err() != nil || err == nil:
+		case err != nil:
+		case mode.whole:
+			free()
+			select {
+			case <-mode.over:
+			case <-ctx.Done():
+				l.withWhole = mode
+			}
+		default:
+			err = m.alone(ctx, l, mode, fresh, free)
+			fresh = false
+		}
+		switch {
+		case ctx.Err() != nil:
+		case err == nil:
+			pause = retryFirst
 		case errors.Is(err, errTaken):
 			l.lose()
 		case fault.CodeOf(err) != fault.Unavailable:
@@ -124,6 +134,29 @@ func (m *member) serve(ctx context.Context, l *lease, seen entry) error {
 	return nil
 }
 
+// alone takes the partition's commands with a consumer of its own, until the
+// context or the mode ends, or the consumer is lost.
+func (m *member) alone(ctx context.Context, l *lease, mode *mode, fresh bool, served func()) error {
+	at, err := m.consumer(ctx, l, fresh)
+	if err != nil {
+		return err
+	}
+	served()
+	m.bus.counters.served.Add(1)
+	defer m.bus.counters.served.Add(-1)
+	within, stop := mode.within(ctx)
+	defer stop()
+	err = m.receive(within, at, m.o.Held, func(msg jetstream.Msg) { m.offer(ctx, l, msg) }, func() {
+		if ctx.Err() != nil {
+			m.lanes.shut(l)
+		}
+	})
+	if err != nil || ctx.Err() != nil || within.Err() == nil {
+		return err
+	}
+	return m.deleteConsumer(ctx, at.CachedInfo().Name)
+}
+
 // offer hands a message to its lane.
 func (m *member) offer(ctx context.Context, l *lease, msg jetstream.Msg) {
 	if h, ok := m.heldOf(ctx, msg); ok {
@@ -132,23 +165,54 @@ func (m *member) offer(ctx context.Context, l *lease, msg jetstream.Msg) {
 	}
 }
 
-// consumer makes the consumer of our term. The first time, that of the term
-// before is deleted: then nobody else can settle anything, and ours gets all
-// that is left, in the order of the stream. Later it is made again when the
-// server has lost it, if the partition is still ours.
-func (m *member) consumer(ctx context.Context, l *lease, seen entry, fresh bool) (jetstream.Consumer, error) {
+// endTerm deletes the consumers of the term before ours. Then nobody else can
+// settle anything of the partition, and ours gets all that is left, in the order
+// of the stream.
+func (m *member) endTerm(ctx context.Context, partition int, seen entry) error {
+	if seen.Worker == "" {
+		return nil
+	}
+	return errors.Join(
+		m.deleteConsumer(ctx, consumerName(partition, m.group, seen.revision)),
+		m.deleteConsumer(ctx, wholeName(m.group, seen.ID)))
+}
+
+// deleteConsumer deletes a consumer of the queue, if it is there.
+func (m *member) deleteConsumer(ctx context.Context, name string) error {
+	err := m.bus.guard(ctx, "$JS.API.", func(ctx context.Context) error {
+		err := m.bus.js.DeleteConsumer(ctx, StreamCommands, name)
+		if gone(err) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("deleting the consumer %s: %w", name, absent(err, StreamCommands))
+	}
+	return nil
+}
+
+// queueConsumer is the configuration of a consumer of commands.
+func (m *member) queueConsumer(name string, filters []string, most int) jetstream.ConsumerConfig {
 	config := jetstream.ConsumerConfig{
-		Durable: consumerName(l.partition, m.group, l.fence), FilterSubjects: filtersOn(l.partition, m.filters),
-		AckPolicy: jetstream.AckExplicitPolicy, AckWait: m.ackWait, MaxAckPending: m.o.Held,
+		Durable: name, FilterSubjects: filters,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: m.ackWait, MaxAckPending: most,
 		MaxDeliver: -1, // A message above the limit would stay for ever.
 		// What a consumer of a work queue knows need not last: the next one gets all
 		// that is not settled.
 		MemoryStorage: true, InactiveThreshold: abandoned,
 	}
-	if len(config.FilterSubjects) == 1 {
-		config.FilterSubject, config.FilterSubjects = config.FilterSubjects[0], nil
+	if len(filters) == 1 {
+		config.FilterSubject, config.FilterSubjects = filters[0], nil
 	}
-	if !fresh {
+	return config
+}
+
+// consumer makes the consumer of our term. When it is not the first time, the
+// server may have lost it because the partition is not ours any more.
+func (m *member) consumer(ctx context.Context, l *lease, first bool) (jetstream.Consumer, error) {
+	config := m.queueConsumer(consumerName(l.partition, m.group, l.fence), filtersOn(l.partition, m.filters), m.o.Held)
+	if !first {
 		at, err := m.read(ctx, l.partition)
 		if err != nil {
 			return nil, err
@@ -157,22 +221,28 @@ func (m *member) consumer(ctx context.Context, l *lease, seen entry, fresh bool)
 			return nil, errTaken
 		}
 	}
-	var at jetstream.Consumer
-	err := m.bus.guard(ctx, "$JS.API.", func(ctx context.Context) (err error) {
-		if fresh && seen.Worker != "" {
-			err := m.bus.js.DeleteConsumer(ctx, StreamCommands, consumerName(l.partition, m.group, seen.revision))
-			if err != nil && !gone(err) {
-				return err
-			}
+	fence := func(partition int) uint64 {
+		if partition != l.partition {
+			return 0 // It cannot overlap.
 		}
+		return l.fence
+	}
+	return m.make(ctx, config, fence, func(last uint64) { l.before.Store(last) })
+}
+
+// make makes a consumer of commands. Before that it tells the last command that
+// is there already.
+func (m *member) make(ctx context.Context, config jetstream.ConsumerConfig, fence func(int) uint64, before func(uint64)) (jetstream.Consumer, error) {
+	var at jetstream.Consumer
+	err := m.bus.guard(ctx, "$JS.API.", func(ctx context.Context) error {
 		last, err := m.lastQueued(ctx)
 		if err != nil {
 			return err
 		}
-		l.before.Store(last)
+		before(last)
 		at, err = m.bus.js.CreateOrUpdateConsumer(ctx, StreamCommands, config)
-		if code := apiCode(err); code == codeConsumerOverlap || code == codeConsumerUnbound {
-			at, err = m.clear(ctx, l, config)
+		if inTheWay(err) {
+			at, err = m.clear(ctx, fence, config)
 		}
 		return err
 	})
@@ -200,7 +270,11 @@ func (m *member) lastQueued(ctx context.Context) (uint64, error) {
 func (m *member) giveUp(ctx context.Context, l *lease, ours entry, failed error) ending {
 	end := ending{lease: l, err: failed}
 	idle := m.lanes.shut(l)
-	m.settled(l, idle)
+	rest := sync.OnceFunc(func() { close(l.rested) })
+	defer rest()
+	finish := m.ownWords(ctx, l, rest)
+	m.settled(ctx, l, idle)
+	finish()
 	if m.o.HandOver != nil && !l.gone.Load() {
 		m.handOver(ctx, l)
 	}
@@ -212,19 +286,50 @@ func (m *member) giveUp(ctx context.Context, l *lease, ours entry, failed error)
 		}
 		return end
 	}
-	m.acknowledged(ctx, l)
-	err := m.bus.js.DeleteConsumer(ctx, StreamCommands, consumerName(l.partition, m.group, l.fence))
-	if err != nil && !gone(err) {
-		m.log.LogAttrs(ctx, slog.LevelWarn, "consumer not deleted, the next owner does it", slog.Int("partition", l.partition), slog.Any("err", err))
+	rest()
+	if l.withWhole != nil {
+		<-l.withWhole.over // Its consumer is deleted when all partitions are at this point.
+	} else {
+		m.acknowledged(ctx, consumerName(l.partition, m.group, l.fence), m.lanes.unsettled(l))
+		if err := m.deleteConsumer(ctx, consumerName(l.partition, m.group, l.fence)); err != nil {
+			m.log.LogAttrs(ctx, slog.LevelWarn, "consumer not deleted, the next owner does it", slog.Int("partition", l.partition), slog.Any("err", err))
+		}
 	}
 	end.seen = m.free(ctx, l, ours)
 	m.bus.counters.handovers.Add(1)
 	return end
 }
 
+// ownWords gives the lease a consumer of its own when it shared one that ends
+// before the lease's commands: without it, their acknowledgements would be lost.
+// The function ends it; the consumer itself stays.
+func (m *member) ownWords(ctx context.Context, l *lease, rest func()) (finish func()) {
+	if l.withWhole == nil || m.leaving.Load() || !m.lanes.busy(l) {
+		return func() {}
+	}
+	rest()
+	select {
+	case <-l.withWhole.over:
+		l.withWhole = nil
+	case <-l.taken:
+		return func() {}
+	}
+	at, err := m.consumer(ctx, l, false)
+	if err != nil {
+		return func() {} // What cannot be acknowledged comes again, and is known by its effect record.
+	}
+	within, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = m.receive(within, at, m.o.Held, func(msg jetstream.Msg) { m.offer(ctx, l, msg) }, func() {}) // As above.
+	}()
+	return func() { stop(); <-done }
+}
+
 // settled waits until the commands of the lease that had begun are settled. When
 // the grace is over, their context ends; a while later we wait no more.
-func (m *member) settled(l *lease, idle <-chan struct{}) {
+func (m *member) settled(ctx context.Context, l *lease, idle <-chan struct{}) {
 	grace := time.AfterFunc(m.grace, func() { l.kill(ErrStopping) })
 	defer grace.Stop()
 	limit := time.NewTimer(m.grace + lastWords)
@@ -234,7 +339,7 @@ func (m *member) settled(l *lease, idle <-chan struct{}) {
 	case <-l.taken:
 	case <-m.bus.closed:
 	case <-limit.C:
-		m.log.LogAttrs(context.Background(), slog.LevelError, "partition given up with a command that does not end", slog.Int("partition", l.partition))
+		m.log.LogAttrs(ctx, slog.LevelError, "partition given up with a command that does not end", slog.Int("partition", l.partition))
 	}
 }
 
@@ -264,10 +369,9 @@ func (m *member) handOver(ctx context.Context, l *lease) {
 // acknowledged waits a moment until the server has dealt with our last
 // acknowledgements: it hears them on another way than the end of the consumer.
 // What it misses comes again, and is known by its effect record.
-func (m *member) acknowledged(ctx context.Context, l *lease) {
-	left := m.lanes.unsettled(l)
+func (m *member) acknowledged(ctx context.Context, name string, left int) {
 	for pause := time.Millisecond; pause < 32*time.Millisecond; pause *= 2 {
-		at, err := m.bus.js.Consumer(ctx, StreamCommands, consumerName(l.partition, m.group, l.fence))
+		at, err := m.bus.js.Consumer(ctx, StreamCommands, name)
 		if err != nil || at.CachedInfo().NumAckPending <= left || !m.bus.pause(ctx, pause) {
 			return
 		}

@@ -106,11 +106,6 @@ func newLanes(most int, handle func(context.Context, *held) step) *lanes {
 // not hear of: then the server is told, and nothing is done twice.
 func (l *lanes) offer(ctx context.Context, h *held) {
 	l.mu.Lock()
-	if h.from.isShut() {
-		h.from.left++
-		l.mu.Unlock()
-		return
-	}
 	if old := l.held[h.Sequence]; old != nil && markOf(old) == markOf(h) {
 		old.msg, old.told = h.msg, time.Now()
 		l.adopt(old, h.from)
@@ -124,6 +119,10 @@ func (l *lanes) offer(ctx context.Context, h *held) {
 		return
 	}
 	defer l.mu.Unlock()
+	if h.from.isShut() {
+		h.from.left++ // For the next owner.
+		return
+	}
 	h.told = time.Now()
 	l.held[h.Sequence] = h
 	if l.stopped {
@@ -322,6 +321,13 @@ func (l *lanes) term(h *held) *lease {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return h.from
+}
+
+// busy reports whether commands of the lease have begun and are not settled.
+func (l *lanes) busy(t *lease) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return t.begun > 0
 }
 
 // unsettled returns how many messages the server delivered under the lease

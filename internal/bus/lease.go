@@ -53,7 +53,10 @@ type lease struct {
 	before atomic.Uint64 // the queue's last message before the consumer was made
 	handle func(h *held) step
 
-	moving bool // the member's loop has given it up
+	moving    bool  // the member's loop has given it up
+	withWhole *mode // it ended while one consumer served all partitions
+	// rested is closed when the consumer for all may be deleted, for our part.
+	rested chan struct{}
 
 	// Guarded by lanes.mu.
 	shut  bool
@@ -68,7 +71,7 @@ type lease struct {
 func newLease(partition int, p *pulse, fences *atomic.Uint64) *lease {
 	return &lease{
 		partition: partition, pulse: p, fences: fences,
-		taken: make(chan struct{}), idle: make(chan struct{}),
+		taken: make(chan struct{}), idle: make(chan struct{}), rested: make(chan struct{}),
 	}
 }
 

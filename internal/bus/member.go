@@ -35,6 +35,7 @@ type member struct {
 	ended   chan ending
 	leaving atomic.Bool
 	hurry   chan struct{} // asks for a heartbeat at once
+	claimed chan struct{} // tells the loop that a partition is ours now
 	target  atomic.Pointer[target]
 	way     chan struct{} // room for one that clears the way
 
@@ -44,6 +45,12 @@ type member struct {
 	leases   map[int]*lease // until they have ended
 	workers  []string       // for whom assigned was found
 	assigned []string
+
+	// How commands come: see mode.
+	mode       atomic.Pointer[mode]
+	flow       context.CancelCauseFunc // ends the consumer for all; nil without one
+	flowed     chan error              // it has ended
+	aloneSince time.Time
 }
 
 // ending is how the term of a lease ended.
@@ -57,8 +64,8 @@ func newMember(e *engine, o CommandOptions, filters []string) *member {
 	return &member{
 		engine: e, o: o, filters: filters, group: groupOf(filters),
 		slots: make(chan struct{}, takeAtOnce), ended: make(chan ending, partitions),
-		hurry: make(chan struct{}, 1), way: make(chan struct{}, 1),
-		leases: map[int]*lease{},
+		hurry: make(chan struct{}, 1), claimed: make(chan struct{}, 1), way: make(chan struct{}, 1),
+		leases: map[int]*lease{}, flowed: make(chan error, 1),
 	}
 }
 
@@ -128,10 +135,13 @@ func (m *member) stay(ctx, work context.Context) (joined bool, err error) {
 }
 
 // urge asks for a heartbeat at once.
-func (m *member) urge() {
+func (m *member) urge() { signal(m.hurry) }
+
+// signal wakes whoever waits for the channel, which has room for one.
+func signal(to chan<- struct{}) {
 	select {
-	case m.hurry <- struct{}{}:
-	default: // It has been asked for.
+	case to <- struct{}{}:
+	default: // It is awake.
 	}
 }
 
@@ -148,24 +158,31 @@ func (m *member) loop(ctx, within, work context.Context, watch jetstream.KeyWatc
 		m.leaving.Store(true)
 		m.urge()
 	}
+	fail := func(err error) {
+		if err != nil && failed == nil {
+			failed = err
+			leave()
+		}
+	}
 	for {
 		m.decide(work)
-		if m.leaving.Load() && len(m.leases) == 0 {
+		if m.leaving.Load() && len(m.leases) == 0 && m.flow == nil {
 			return failed
 		}
 		again := false
 		select {
 		case e, ok := <-watch.Updates():
 			again = !ok
-			m.note(e)
+			m.note(ctx, e)
 		case end := <-m.ended:
 			m.over(end)
-			if end.err != nil && failed == nil {
-				failed = end.err
-				leave()
-			}
+			fail(end.err)
+		case err := <-m.flowed:
+			m.flow = nil
+			fail(err)
+		case <-m.claimed:
 		case <-evicted:
-			m.loseAll()
+			m.loseAll(ctx)
 			if failed != nil {
 				return failed
 			}
@@ -176,7 +193,7 @@ func (m *member) loop(ctx, within, work context.Context, watch jetstream.KeyWatc
 		case <-done:
 			leave()
 		case <-m.bus.closed:
-			m.loseAll()
+			m.loseAll(ctx)
 			return m.bus.goneErr()
 		case now := <-tick.C:
 			if m.pulse.fresh() {
@@ -189,7 +206,7 @@ func (m *member) loop(ctx, within, work context.Context, watch jetstream.KeyWatc
 		_ = watch.Stop() // As above.
 		next, err := m.look(within)
 		if err != nil {
-			m.loseAll()
+			m.loseAll(ctx)
 			return err
 		}
 		watch = next
@@ -197,7 +214,7 @@ func (m *member) loop(ctx, within, work context.Context, watch jetstream.KeyWatc
 }
 
 // note keeps what the watch told, and the rest of what it has to tell now.
-func (m *member) note(e jetstream.KeyValueEntry) {
+func (m *member) note(ctx context.Context, e jetstream.KeyValueEntry) {
 	if e == nil {
 		return
 	}
@@ -206,7 +223,7 @@ func (m *member) note(e jetstream.KeyValueEntry) {
 		value = nil
 	}
 	if err := m.roster.apply(e.Key(), value, e.Revision(), time.Now()); err != nil {
-		m.log.LogAttrs(context.Background(), slog.LevelError, "key not understood", slog.String("key", e.Key()), slog.Any("err", err))
+		m.log.LogAttrs(ctx, slog.LevelError, "key not understood", slog.String("key", e.Key()), slog.Any("err", err))
 	}
 }
 
@@ -219,6 +236,7 @@ func (m *member) decide(work context.Context) {
 	if live := m.roster.live(); !slices.Equal(live, m.workers) || m.assigned == nil {
 		m.workers, m.assigned = live, Assign(live, partitions)
 	}
+	m.shape(work)
 	for n := range partitions {
 		l, at := m.leases[n], m.roster.owned[n]
 		mine := m.assigned[n] == m.o.Worker && !m.leaving.Load()
@@ -264,13 +282,28 @@ func (m *member) over(end ending) {
 }
 
 // loseAll ends all terms, and returns when they have ended.
-func (m *member) loseAll() {
+func (m *member) loseAll(ctx context.Context) {
 	for _, l := range m.leases {
 		l.lose()
 	}
-	for len(m.leases) > 0 {
-		m.over(<-m.ended)
+	switch now := m.mode.Load(); {
+	case m.flow != nil:
+		m.flow(errTaken)
+	case now != nil:
+		m.follow(false) // Nobody waits for a consumer for all that does not come.
 	}
+	for len(m.leases) > 0 || m.flow != nil {
+		select {
+		case end := <-m.ended:
+			m.over(end)
+		case err := <-m.flowed:
+			m.flow = nil
+			if err != nil {
+				m.log.LogAttrs(ctx, slog.LevelWarn, "commands could not be taken", slog.Any("err", err))
+			}
+		}
+	}
+	m.mode.Store(nil)
 }
 
 // look watches the bucket from its beginning, and returns when all that is there
@@ -296,7 +329,7 @@ func (m *member) look(ctx context.Context) (jetstream.KeyWatcher, error) {
 				if e == nil { // The mark after the last one, or the end of the watch.
 					return nil
 				}
-				m.note(e)
+				m.note(ctx, e)
 			case <-limited.Done():
 				return context.Cause(limited)
 			}

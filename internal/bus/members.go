@@ -64,8 +64,10 @@ type Member struct {
 	Leaving bool
 	// Partitions are those that it owns, in order.
 	Partitions []int
-	// Pending is how many commands of each of its partitions are not settled.
-	// Partitions without any are left out.
+	// Lag is how many commands of its partitions are not settled.
+	Lag uint64
+	// Pending is the lag of each partition, without those that have none. Of a
+	// worker that is alone it is not known.
 	Pending map[int]uint64
 }
 
@@ -117,7 +119,11 @@ func (b *Bus) Members(ctx context.Context) ([]Member, error) {
 		m.Partitions = append(m.Partitions, partition)
 		if n := pending[place{at.group, at.name}]; n > 0 {
 			m.Pending[partition] = n
+			m.Lag += n
 		}
+	}
+	for at, m := range members {
+		m.Lag += pending[place{at.group, ids[at]}]
 	}
 	list := make([]Member, 0, len(members))
 	for m := range maps.Values(members) {
@@ -130,8 +136,8 @@ func (b *Bus) Members(ctx context.Context) ([]Member, error) {
 	return list, nil
 }
 
-// pending returns how many commands of each partition are not settled, by group
-// and number of the partition.
+// pending returns how many commands are not settled, by group and number of the
+// partition, or id of the membership of a worker that is alone.
 func (b *Bus) pending(ctx context.Context) (map[place]uint64, error) {
 	counts := map[place]uint64{}
 	err := b.guard(ctx, "$JS.API.", func(ctx context.Context) error {
@@ -142,8 +148,12 @@ func (b *Bus) pending(ctx context.Context) (map[place]uint64, error) {
 		clear(counts)
 		list := stream.ListConsumers(ctx)
 		for info := range list.Info() {
-			if partition, group, _, ok := parseConsumer(info.Name); ok {
-				counts[place{group, strconv.Itoa(partition)}] += info.NumPending + uint64(max(info.NumAckPending, 0))
+			if t, ok := parseConsumer(info.Name); ok {
+				name := t.id
+				if t.partition >= 0 {
+					name = strconv.Itoa(t.partition)
+				}
+				counts[place{t.group, name}] += info.NumPending + uint64(max(info.NumAckPending, 0))
 			}
 		}
 		return list.Err()

@@ -21,9 +21,9 @@ const (
 // clear makes our consumer when others stand in its way, because a command can
 // go to one consumer only. What an earlier term left behind, a group that is
 // gone, or a worker of an older version that is gone, is deleted: nothing is
-// lost with it. One that is used is an error that names it. One partition at a
-// time does this.
-func (m *member) clear(ctx context.Context, l *lease, config jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+// lost with it. One that is used is an error that names it. One goroutine at a
+// time does this. The fence of a partition is that of its present term.
+func (m *member) clear(ctx context.Context, fence func(partition int) uint64, config jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	select {
 	case m.way <- struct{}{}:
 		defer func() { <-m.way }()
@@ -32,7 +32,7 @@ func (m *member) clear(ctx context.Context, l *lease, config jetstream.ConsumerC
 	}
 	// The one before us may have cleared our way too.
 	at, err := m.bus.js.CreateOrUpdateConsumer(ctx, StreamCommands, config)
-	if code := apiCode(err); code != codeConsumerOverlap && code != codeConsumerUnbound {
+	if !inTheWay(err) {
 		return at, err
 	}
 	stream, err := m.bus.js.Stream(ctx, StreamCommands)
@@ -44,13 +44,13 @@ func (m *member) clear(ctx context.Context, l *lease, config jetstream.ConsumerC
 		if info.Name == config.Durable || !overlap(filtersOf(info.Config), own) {
 			continue
 		}
-		if err := m.mayDelete(ctx, l, stream, info); err != nil {
+		if err := m.mayDelete(ctx, fence, stream, info); err != nil {
 			return nil, err
 		}
 		if err := stream.DeleteConsumer(ctx, info.Name); err != nil && !gone(err) {
 			return nil, fmt.Errorf("deleting the unused consumer %s: %w", info.Name, err)
 		}
-		m.log.LogAttrs(ctx, slog.LevelWarn, "unused consumer deleted", slog.String("unused", info.Name))
+		m.log.LogAttrs(ctx, slog.LevelInfo, "unused consumer deleted", slog.String("unused", info.Name))
 	}
 	if err := list.Err(); err != nil {
 		return nil, fmt.Errorf("listing the consumers of %s: %w", StreamCommands, err)
@@ -58,18 +58,24 @@ func (m *member) clear(ctx context.Context, l *lease, config jetstream.ConsumerC
 	return m.bus.js.CreateOrUpdateConsumer(ctx, StreamCommands, config)
 }
 
+// inTheWay reports whether another consumer takes the same commands.
+func inTheWay(err error) bool {
+	code := apiCode(err)
+	return code == codeConsumerOverlap || code == codeConsumerUnbound
+}
+
 // mayDelete returns nil when the consumer, which takes what ours does, is used
 // by nobody.
-func (m *member) mayDelete(ctx context.Context, l *lease, stream jetstream.Stream, info *jetstream.ConsumerInfo) error {
-	_, group, epoch, ok := parseConsumer(info.Name)
-	if ok && group == m.group {
-		if epoch > l.fence {
+func (m *member) mayDelete(ctx context.Context, fence func(partition int) uint64, stream jetstream.Stream, info *jetstream.ConsumerInfo) error {
+	t, ok := parseConsumer(info.Name)
+	if ok && t.group == m.group {
+		if t.partition >= 0 && t.epoch > fence(t.partition) {
 			return errTaken
 		}
 		return nil
 	}
 	if ok {
-		workers, err := m.kv.Keys(ctx, workerKey(group, "*"))
+		workers, err := m.kv.Keys(ctx, workerKey(t.group, "*"))
 		if err == nil && len(workers) > 0 {
 			_, _, name, _ := parseKey(workers[0])
 			err = m.rivalry(name, filtersOf(info.Config))

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"fmt"
 	"hash/fnv"
 	"slices"
 	"strconv"
@@ -22,7 +23,10 @@ func PartitionOf(site, session string) int {
 // commands, in whatever words, are one filter.
 func queueFilters(asked []string) ([]string, error) {
 	every, err := event.QueueFilter("*")
-	if err != nil || len(asked) == 0 || slices.Contains(asked, every) || slices.Contains(asked, everyCommand) {
+	if err != nil {
+		return nil, fmt.Errorf("naming all commands: %w", err)
+	}
+	if len(asked) == 0 || slices.Contains(asked, every) || slices.Contains(asked, everyCommand) {
 		return []string{everyCommand}, nil
 	}
 	for _, filter := range asked {
@@ -62,16 +66,45 @@ func consumerName(partition int, group string, epoch uint64) string {
 	return "p" + strconv.Itoa(partition) + "-" + group + "-e" + strconv.FormatUint(epoch, 10)
 }
 
-// parseConsumer reads the name of a partition's consumer.
-func parseConsumer(name string) (partition int, group string, epoch uint64, ok bool) {
+// wholeName names the consumer of a worker that is alone, for one membership.
+func wholeName(group, id string) string { return "all-" + group + "-" + id }
+
+// term is what the name of a consumer of commands tells.
+type term struct {
+	group     string
+	partition int    // -1 for all
+	epoch     uint64 // of one partition
+	id        string // of the membership, for all
+}
+
+// parseConsumer reads the name of a consumer of commands.
+func parseConsumer(name string) (term, bool) {
 	parts := strings.Split(name, "-")
-	if len(parts) != 3 || !strings.HasPrefix(parts[0], "p") || !strings.HasPrefix(parts[2], "e") {
-		return 0, "", 0, false
+	if len(parts) != 3 {
+		return term{}, false
+	}
+	if parts[0] == "all" {
+		return term{group: parts[1], partition: -1, id: parts[2]}, true
+	}
+	if !strings.HasPrefix(parts[0], "p") || !strings.HasPrefix(parts[2], "e") {
+		return term{}, false
 	}
 	partition, err := strconv.Atoi(parts[0][1:])
 	if err != nil || partition < 0 || partition >= partitions {
-		return 0, "", 0, false
+		return term{}, false
 	}
-	epoch, err = strconv.ParseUint(parts[2][1:], 10, 64)
-	return partition, parts[1], epoch, err == nil
+	epoch, err := strconv.ParseUint(parts[2][1:], 10, 64)
+	return term{group: parts[1], partition: partition, epoch: epoch}, err == nil
+}
+
+// partitionOf reads the partition from the subject of a command in the queue; -1
+// when there is none.
+func partitionOf(subject string) int {
+	rest, ok := strings.CutPrefix(subject, "cq.")
+	number, _, found := strings.Cut(rest, ".")
+	partition, err := strconv.Atoi(number)
+	if !ok || !found || err != nil || partition < 0 || partition >= partitions {
+		return -1
+	}
+	return partition
 }

@@ -97,7 +97,7 @@ func (m *member) ownKey(ctx context.Context) (uint64, bool, error) {
 	}
 	var p presence
 	err = json.Unmarshal(at.Value, &p)
-	return at.Revision, err == nil && p.ID == m.presence.ID, nil //nolint:nilerr // What cannot be read is not ours.
+	return at.Revision, err == nil && p.ID == m.presence.ID, nil
 }
 
 // bye removes our key, so that the others need not wait for its end.

@@ -3,9 +3,10 @@ package bus
 import "sync/atomic"
 
 // Stats are the numbers of a process's ownership of partitions. All but Owned
-// only rise.
+// and Served only rise.
 type Stats struct {
 	Owned     int64  // Partitions that this process owns now.
+	Served    int64  // Of them, those whose commands come.
 	Takeovers uint64 // Partitions taken from a worker that was gone.
 	Claims    uint64 // Partitions taken that nobody owned.
 	Handovers uint64 // Partitions given up to plan.
@@ -20,7 +21,7 @@ type Stats struct {
 
 // counters are what Stats is read from.
 type counters struct {
-	owned                                                                       atomic.Int64
+	owned, served                                                               atomic.Int64
 	takeovers, claims, handovers, lost, evictions, declared, fences, staleWrite atomic.Uint64
 }
 
@@ -28,7 +29,7 @@ type counters struct {
 func (b *Bus) Stats() Stats {
 	c := &b.counters
 	return Stats{
-		Owned: c.owned.Load(), Takeovers: c.takeovers.Load(), Claims: c.claims.Load(),
+		Owned: c.owned.Load(), Served: c.served.Load(), Takeovers: c.takeovers.Load(), Claims: c.claims.Load(),
 		Handovers: c.handovers.Load(), Lost: c.lost.Load(), Evictions: c.evictions.Load(),
 		Declared: c.declared.Load(), Fences: c.fences.Load(), StaleRefused: c.staleWrite.Load(),
 	}
