@@ -16,9 +16,13 @@ import (
 // workerCLI is the command line of the worker.
 type workerCLI struct {
 	common
-	Dev    devCmd    `cmd:"" help:"Run everything in one process, with stand-ins for the vendor: to try and to develop."`
-	Run    runCmd    `cmd:"" help:"Run a worker."`
-	Doctor doctorCmd `cmd:"" help:"Check the configuration, NATS, Chromium and the sites, and say what to do."`
+	Dev      devCmd      `cmd:"" help:"Run everything in one process, with stand-ins for the vendor: to try and to develop."`
+	Run      runCmd      `cmd:"" help:"Run a worker."`
+	Doctor   doctorCmd   `cmd:"" help:"Check the configuration, NATS, Chromium and the sites, and say what to do."`
+	Workers  workersCmd  `cmd:"" help:"List the workers: what they own, and what waits for them."`
+	Drain    drainCmd    `cmd:"" help:"Have a worker hand over everything, and stay up without work."`
+	Sessions sessionsCmd `cmd:"" help:"List the visitors' sessions; show, store, pin or erase one."`
+	Keys     keysCmd     `cmd:"" help:"Print a new key that seals stored sessions."`
 }
 
 // Worker runs the worker's command line and returns its exit code.
