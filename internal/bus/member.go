@@ -242,8 +242,11 @@ func (m *member) decide(work context.Context) {
 		mine := m.assigned[n] == m.o.Worker && !m.leaving.Load()
 		switch {
 		case l == nil:
-			if seen, free := m.roster.free(n); mine && (free || seen.ID == m.presence.ID) {
+			switch seen, free := m.roster.free(n); {
+			case mine && (free || seen.ID == m.presence.ID):
 				m.begin(work, n, seen)
+			case !mine && seen.ID == m.presence.ID && !m.leaving.Load(): // Who leaves, frees all.
+				m.disown(work, n, seen)
 			}
 		case l.gone.Load(): // It ends by itself.
 		case l.epoch.Load() > 0 && at.revision > l.epoch.Load():
@@ -269,6 +272,21 @@ func (m *member) begin(work context.Context, partition int, seen entry) {
 		end := m.hold(taking, l, own, seen)
 		stop(nil)
 		kill(errMoving)
+		m.ended <- end
+	}()
+}
+
+// disown frees a partition that is ours by its record only: it was given up
+// while its claim was on the way. Nobody else may take it as long as we live.
+func (m *member) disown(work context.Context, partition int, seen entry) {
+	l := newLease(partition, m.pulse, &m.bus.counters.fences)
+	ctx, stop := context.WithCancelCause(work)
+	l.stop, l.kill, l.moving = stop, stop, true
+	l.epoch.Store(seen.revision)
+	m.leases[partition] = l
+	go func() {
+		end := ending{lease: l, seen: m.free(ctx, l, seen)}
+		stop(nil)
 		m.ended <- end
 	}()
 }

@@ -39,8 +39,15 @@ func (m *member) clear(ctx context.Context, fence func(partition int) uint64, co
 	if err != nil {
 		return nil, fmt.Errorf("looking at the stream %s: %w", StreamCommands, err)
 	}
+	var all []*jetstream.ConsumerInfo // First all of them: a list that is left early never ends.
 	list, own := stream.ListConsumers(ctx), filtersOf(config)
 	for info := range list.Info() {
+		all = append(all, info)
+	}
+	if err := list.Err(); err != nil {
+		return nil, fmt.Errorf("listing the consumers of %s: %w", StreamCommands, err)
+	}
+	for _, info := range all {
 		if info.Name == config.Durable || !overlap(filtersOf(info.Config), own) {
 			continue
 		}
@@ -51,9 +58,6 @@ func (m *member) clear(ctx context.Context, fence func(partition int) uint64, co
 			return nil, fmt.Errorf("deleting the unused consumer %s: %w", info.Name, err)
 		}
 		m.log.LogAttrs(ctx, slog.LevelInfo, "unused consumer deleted", slog.String("unused", info.Name))
-	}
-	if err := list.Err(); err != nil {
-		return nil, fmt.Errorf("listing the consumers of %s: %w", StreamCommands, err)
 	}
 	return m.bus.js.CreateOrUpdateConsumer(ctx, StreamCommands, config)
 }
