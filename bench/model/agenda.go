@@ -14,6 +14,7 @@ const (
 	done                 // a command has its result
 	closed               // a session's tab is closed
 	wake                 // a worker's policy has something to say
+	measured             // a worker's tabs are measured
 	viewed               // a worker sees who is there
 	noticed              // a worker sees that a partition is free
 	acquired             // a worker begins with a partition

@@ -11,7 +11,8 @@ func Large(seed uint64) Config {
 			Seed: seed, Length: time.Hour, PerSecond: 500, Sites: sites(100_000),
 			Day: time.Hour, Swing: 0.6, Storm: 12, StormLength: time.Minute,
 		},
-		Workers: 200, Partitions: 256, Places: 40, Idle: 10 * time.Minute,
+		Workers: 200, Partitions: 256, Places: 60, Idle: 10 * time.Minute,
+		Memory: 1 << 30, Base: 120 << 20, MeasureEach: 5 * time.Second,
 		Deadline: 10 * time.Second, HangLength: time.Minute, HangTime: 8 * time.Second,
 		Faults: 5, Costs: Measured(),
 	}
@@ -33,19 +34,20 @@ func sites(sessions int) []Site {
 		name     string
 		share    float64
 		exponent float64
+		tab      int64 // MiB: a light page or the whole one
 	}{
-		{"fashion", 0.34, 0.9},
-		{"travel", 0.20, 0.8},
-		{"bank", 0.14, 1.0},
-		{"games", 0.11, 1.1},
-		{"books", 0.08, 0.9},
-		{"garden", 0.06, 0.8},
-		{"music", 0.04, 1.0},
-		{"museum", 0.03, 0.7},
+		{"fashion", 0.34, 0.9, 16},
+		{"travel", 0.20, 0.8, 41},
+		{"bank", 0.14, 1.0, 16},
+		{"games", 0.11, 1.1, 16},
+		{"books", 0.08, 0.9, 16},
+		{"garden", 0.06, 0.8, 41},
+		{"music", 0.04, 1.0, 16},
+		{"museum", 0.03, 0.7, 16},
 	}
 	all := make([]Site, len(shares))
 	for i, s := range shares {
-		all[i] = Site{Name: s.name, Share: s.share, Exponent: s.exponent, Sessions: int(s.share * float64(sessions))}
+		all[i] = Site{Name: s.name, Share: s.share, Exponent: s.exponent, Sessions: int(s.share * float64(sessions)), Tab: s.tab << 20}
 	}
 	return all
 }

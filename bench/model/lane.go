@@ -188,7 +188,8 @@ func (w *world) advance(at *worker, e event) {
 	case e.kind == done:
 		w.finish(at, e.what)
 	case e.kind == closed:
-		s.closing, s.place = false, false
+		s.closing = false
+		w.vacate(at, s)
 		at.policy.Closed(s.key)
 		w.steps(at)
 		w.deliver(e.what)

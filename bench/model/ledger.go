@@ -49,6 +49,7 @@ type ledger struct {
 	moves, changed, needed       int
 	joins, leaves, kills, pauses int
 	mostTabs                     int
+	mostMemory                   int64
 	closings                     map[string]int
 	gaps                         [4][]float64 // by cause, in ms
 	trace                        uint64

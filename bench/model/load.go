@@ -49,6 +49,8 @@ type Site struct {
 	Exponent float64
 	// Share of the commands of all sites. The shares need no sum.
 	Share float64
+	// Tab is how many bytes one tab of the site uses.
+	Tab int64
 	// Weight is the site's in what is opened when openings wait. 0 means 1.
 	Weight int
 }

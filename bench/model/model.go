@@ -22,6 +22,10 @@ type Config struct {
 	// Places is how many tabs a worker holds at most, Waiting how many openings
 	// may wait on it; 0 means the policy's own number.
 	Places, Waiting int
+	// Memory is how many bytes a worker's tabs may use, Base of them whether there
+	// are tabs or not; the policy is told every MeasureEach. 0 means no limit.
+	Memory, Base int64
+	MeasureEach  time.Duration
 	// Idle is how long a tab stays open without a command.
 	Idle time.Duration
 	// Deadline is how long a command may take. 0 means for ever.
@@ -187,7 +191,7 @@ func (w *world) policy() *session.Residency {
 		weights[s.Name] = s.Weight
 	}
 	return session.NewResidency(session.ResidencyOptions{
-		Held: w.c.Places, Idle: w.c.Idle, Waiting: w.c.Waiting, Weights: weights,
+		Held: w.c.Places, Idle: w.c.Idle, Waiting: w.c.Waiting, Memory: w.c.Memory, Weights: weights,
 		Remembered: len(w.sessions),
 	})
 }

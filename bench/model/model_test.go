@@ -150,6 +150,25 @@ func TestIdleSessionsHibernate(t *testing.T) {
 	}
 }
 
+// TestMemoryStaysNearItsLimit compares with the same run without a limit. The
+// number of tabs follows the measurements; when the next visitors come from a
+// site with large pages, there is too much until the next one.
+func TestMemoryStaysNearItsLimit(t *testing.T) {
+	t.Parallel()
+	c := brief(8)
+	c.Workers, c.Partitions, c.Faults = 6, 64, 0
+	limited := run(t, c)
+	limit := c.Memory
+	c.Memory = 0
+	free := run(t, c)
+	if limited.Pressed == 0 || limited.MostMemory > limit*3/2 {
+		t.Errorf("%d tabs were closed for memory; at most %d MiB, the limit is %d", limited.Pressed, limited.MostMemory>>20, limit>>20)
+	}
+	if free.MostMemory < limit*8/5 {
+		t.Errorf("without a limit there are at most %d MiB: the limit of %d is no test", free.MostMemory>>20, limit>>20)
+	}
+}
+
 // TestLogicalNearTheOptimum is the benchmark sessions-logical in small: one
 // worker, the whole model around the policy, against the optimum.
 func TestLogicalNearTheOptimum(t *testing.T) {

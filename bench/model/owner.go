@@ -149,6 +149,7 @@ func (w *world) drained(at *worker, p int) {
 	for _, i := range w.parts[p] {
 		s := &w.sessions[i]
 		if s.place {
+			w.vacate(at, s)
 			at.policy.Closed(s.key)
 		}
 		s.leave()

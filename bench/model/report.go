@@ -26,9 +26,10 @@ type Report struct {
 	// worker should have after the members changed, Needed the fewest possible.
 	Moves, Reassigned, Needed int
 	Gaps                      []Gap
-	// Evicted and Idled count tabs that were closed to make room, and for
-	// idleness.
-	Evicted, Idled int
+	// Evicted, Idled and Pressed count tabs that were closed to make room, for
+	// idleness and for memory. MostMemory is the most that one worker's tabs used.
+	Evicted, Idled, Pressed int
+	MostMemory, Memory      int64
 
 	// Lost, Twice, Disorder and TwoOwners are the verdict: all must be 0. Lost
 	// commands have no answer, Twice had two effects, Disorder had its effect
@@ -67,7 +68,8 @@ func (w *world) report() Report {
 		Places: w.c.Places, MostTabs: l.mostTabs, Length: w.c.Length,
 		Joins: l.joins, Leaves: l.leaves, Kills: l.kills, Pauses: l.pauses,
 		Moves: l.moves - w.c.Partitions, Reassigned: l.changed, Needed: l.needed,
-		Evicted: l.closings["evicted"], Idled: l.closings["idle"],
+		Evicted: l.closings["evicted"], Idled: l.closings["idle"], Pressed: l.closings["memory"],
+		MostMemory: l.mostMemory, Memory: w.c.Memory,
 		Lost: l.asked - l.answered, Twice: l.twice, Disorder: l.disorder, TwoOwners: l.twoOwners,
 		Stale: l.stale, Reconciled: l.reconciled, Fingerprint: fmt.Sprintf("%016x", l.trace),
 	}
@@ -148,7 +150,9 @@ func (r Report) String() string {
 	for _, g := range r.Gaps {
 		fmt.Fprintf(&b, "without an owner, %s: %d times, p50 %.0f ms, p99 %.0f ms, max %.0f ms\n", g.Cause, g.Count, g.P50, g.P99, g.Max)
 	}
-	fmt.Fprintf(&b, "tabs: at most %d on a worker; %d opened, %d evicted, %d idle\n\n", r.MostTabs, r.Opened(), r.Evicted, r.Idled)
+	fmt.Fprintf(&b, "tabs: at most %d on a worker; %d opened, %d evicted, %d idle, %d for memory\n",
+		r.MostTabs, r.Opened(), r.Evicted, r.Idled, r.Pressed)
+	fmt.Fprintf(&b, "memory: at most %d MiB on a worker, of %d MiB\n\n", r.MostMemory>>20, r.Memory>>20)
 	fmt.Fprintf(&b, "verdict: %d lost, %d twice, %d out of order, %d by two owners; %d stale refused, %d reconciled: %s\n",
 		r.Lost, r.Twice, r.Disorder, r.TwoOwners, r.Stale, r.Reconciled, map[bool]string{true: "ok", false: "NOT OK"}[r.OK()])
 	fmt.Fprintf(&b, "fingerprint %s\n", r.Fingerprint)

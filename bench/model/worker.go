@@ -28,6 +28,7 @@ type worker struct {
 	holds   map[int]*hold
 	view    int           // the last one that it has seen
 	opening int           // tabs
+	used    int64         // bytes, of all tabs
 	wakes   time.Duration // when its policy is asked next, or 0
 	slept   []event       // what happened to it while it was frozen
 }
@@ -46,6 +47,16 @@ func (w *world) rebirth(at *worker) {
 	at.life++
 	at.health, at.policy, at.holds = up, w.policy(), map[int]*hold{}
 	at.opening, at.wakes, at.slept = 0, 0, nil
+	at.used = w.c.Base
+	if w.c.Memory > 0 {
+		w.plan(w.c.MeasureEach, measured, at, 0, 0)
+	}
+}
+
+// vacate notes that the session's tab is closed.
+func (w *world) vacate(at *worker, s *sess) {
+	s.place = false
+	at.used -= w.c.Sites[s.site].Tab
 }
 
 // plan lets something happen to the worker after a while, unless its life ends
@@ -93,6 +104,10 @@ func (w *world) happen(at *worker, e event) {
 			at.wakes = 0
 			w.steps(at)
 		}
+	case measured:
+		at.policy.Measured(at.used)
+		w.steps(at)
+		w.plan(w.c.MeasureEach, measured, at, 0, 0)
 	case opened, effect, done, closed:
 		w.advance(at, e)
 	case struck, hired, lost, resumed:
@@ -125,6 +140,8 @@ func (w *world) step(at *worker, step session.Step) {
 		s.lane, s.place = running, true
 		at.holds[s.part].running++
 		at.opening++
+		at.used += w.c.Sites[s.site].Tab
+		w.ledger.mostMemory = max(w.ledger.mostMemory, at.used)
 		cost := w.c.Costs.Cold
 		if s.known {
 			cost = w.c.Costs.Restore

@@ -36,8 +36,8 @@ type ResidencyOptions struct {
 	Held int
 	// Idle is how long a tab stays open without a command. 0 means 10 minutes.
 	Idle time.Duration
-	// Memory is how many bytes all tabs may use, as told by Measured. 0 means no
-	// limit.
+	// Memory is how many bytes all tabs may use, as told by Measured. Until the
+	// first time, there is a quarter of the tabs at most. 0 means no limit.
 	Memory int64
 	// Remembered is for how many sessions without a tab it is kept how much they
 	// were used. 0 means 10,000.
@@ -131,8 +131,12 @@ type resident struct {
 // NewResidency returns a policy that knows no session.
 func NewResidency(o ResidencyOptions) *Residency {
 	o = o.withDefaults()
+	limit := o.Held
+	if o.Memory > 0 {
+		limit = min(o.Held, max(4, o.Held/4))
+	}
 	return &Residency{
-		o: o, limit: o.Held, sessions: map[string]*resident{},
+		o: o, limit: limit, sessions: map[string]*resident{},
 		resting: list.New(), away: list.New(), queue: newQueue(o),
 	}
 }
@@ -273,18 +277,20 @@ func (r *Residency) Wake() (time.Time, bool) {
 }
 
 // Measured says how many bytes all tabs use together. Above Options.Memory
-// there are to be fewer tabs, in proportion; well below it there may be more
-// again, a few with each measurement.
+// there are to be fewer tabs, in proportion. Below it there may be as many as
+// fit if the others are like those that are open; when few are open, that is no
+// measure, and all stays as it is.
 func (r *Residency) Measured(used int64) {
 	if r.o.Memory <= 0 || used <= 0 {
 		return
 	}
-	fit := int(float64(max(r.placed, 1)) * float64(r.o.Memory) / float64(used))
+	const careful = 0.95
+	fit := float64(r.placed) * float64(r.o.Memory) / float64(used)
 	switch {
 	case used > r.o.Memory:
-		r.limit = max(1, min(r.limit, fit))
-	case used < r.o.Memory*9/10:
-		r.limit = max(r.limit, min(r.o.Held, fit, r.limit+max(1, r.limit/10)))
+		r.limit = max(1, min(r.limit, int(fit)))
+	case 2*r.placed >= r.limit:
+		r.limit = min(r.o.Held, max(int(careful*fit), min(r.placed, r.limit)))
 	}
 }
 

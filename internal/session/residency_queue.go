@@ -163,7 +163,7 @@ func (q *queue) makeRoom(st *siteQueue, wait time.Duration) bool {
 			longest = other
 		}
 	}
-	if longest == st || len(longest.line) <= len(st.line)+1 {
+	if length(longest) <= float64(len(st.line)+1)/st.weight {
 		return false
 	}
 	last := longest.line[len(longest.line)-1].s

@@ -170,6 +170,61 @@ func TestTheQueueIsBounded(t *testing.T) {
 	}
 }
 
+// TestTheQueueIsSharedByWeight: nobody leaves for one that would have to leave
+// in turn.
+func TestTheQueueIsSharedByWeight(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		waiting, weight, calm int
+	}{
+		{10, 1, 5},
+		{11, 1, 5},
+		{12, 3, 9},
+	}
+	for _, test := range tests {
+		d := newDesk(t, session.ResidencyOptions{Held: 1, Waiting: test.waiting, Weights: map[string]int{"calm": test.weight}})
+		d.crowd(1, test.waiting, "busy")
+		let := 0
+		for i := range test.waiting {
+			if _, err := d.want(fmt.Sprintf("calm-%d", i), "calm", 0); err == nil {
+				let++
+			}
+		}
+		if let != test.calm {
+			t.Errorf("%d of %d places of the queue are the calm site's, of weight %d; want %d", let, test.waiting, test.weight, test.calm)
+		}
+	}
+}
+
+// TestWhoHasLeftIsNotRefused: a command gives up in the moment in which another
+// site takes its place in the queue.
+func TestWhoHasLeftIsNotRefused(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	r := session.NewResidency(session.ResidencyOptions{Held: 1, Waiting: 2})
+	for _, key := range []string{"runs", "busy-0", "busy-1"} {
+		if _, err := r.Want(now, key, "busy", time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		if key == "runs" {
+			if step, ok := r.Next(now); !ok || step.Do != session.OpenTab {
+				t.Fatalf("got %+v", step)
+			}
+		}
+	}
+	if _, err := r.Want(now, "calm", "calm", time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	r.Closed("busy-1")
+	r.End(now, "busy-1")
+	if step, ok := r.Next(now); ok {
+		t.Errorf("got %+v, want nothing to do", step)
+	}
+	if got := r.Stats(); got.Waiting != 2 {
+		t.Errorf("%d wait, want 2", got.Waiting)
+	}
+}
+
 func TestDeadlines(t *testing.T) {
 	t.Parallel()
 	t.Run("passed", func(t *testing.T) {

@@ -200,6 +200,32 @@ func TestUseIsRememberedWithoutATab(t *testing.T) {
 	two.wantSaid("close x evicted", "open y")
 }
 
+// TestARegularOutlivesAPasserBy: who comes every half minute keeps its tab for
+// a while after the last time, though others came later.
+func TestARegularOutlivesAPasserBy(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, session.ResidencyOptions{Held: 2, Idle: time.Hour})
+	for range 20 {
+		d.visit("regular", "shop")
+		d.now = d.now.Add(30 * time.Second)
+	}
+	d.now = d.now.Add(30 * time.Second)
+	d.visit("passer", "shop")
+	d.now = d.now.Add(time.Minute)
+	d.said()
+	d.visit("new", "shop")
+	d.wantSaid("close passer evicted", "open new")
+	// And not for ever.
+	d.now = d.now.Add(9 * time.Minute)
+	for range 3 {
+		d.visit("talks", "shop")
+	}
+	d.said()
+	d.now = d.now.Add(time.Second)
+	d.visit("next", "shop")
+	d.wantSaid("close regular evicted", "open next")
+}
+
 func TestOldHistoryIsForgotten(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, session.ResidencyOptions{Held: 1, Remembered: 3})
@@ -355,40 +381,67 @@ func TestIdleTabsClose(t *testing.T) {
 	}
 }
 
+// TestMemoryPressure follows one worker from its start. 50 tabs fit.
 func TestMemoryPressure(t *testing.T) {
 	t.Parallel()
 	const tab = 15 << 20
 	d := newDesk(t, session.ResidencyOptions{Held: 100, Memory: 50 * tab})
-	for i := range 80 {
-		d.visit(fmt.Sprintf("s%d", i), "shop")
-		d.now = d.now.Add(time.Second)
+	visitors := func() {
+		for i := range 80 {
+			d.visit(fmt.Sprintf("s%d", i), "shop")
+			d.now = d.now.Add(time.Second)
+		}
+	}
+	for _, step := range []struct {
+		what   string
+		used   int64
+		placed int
+	}{
+		{"nothing was measured yet", 0, 25},
+		{"the others may be like those that are open", 25 * tab, 47},
+		{"near the limit", 47 * tab, 47},
+		{"just below it", 50 * tab, 47},
+		{"the tabs became twice as large", 94 * tab, 25},
+		{"they are as large as they may be", 50 * tab, 25},
+		{"they became small again", 10 * tab, 80},
+		{"nothing fits", 1 << 50, 1},
+		{"one tab is large", 30 * tab, 1},
+		{"it is small", 5 * tab, 9},
+	} {
+		d.r.Measured(step.used)
+		d.steps()
+		visitors()
+		if got := d.r.Stats(); got.Placed != step.placed {
+			t.Errorf("%s: %d tabs, want %d", step.what, got.Placed, step.placed)
+		}
+	}
+}
+
+// TestPressureClosesTheLeastUsed: and no more than must be.
+func TestPressureClosesTheLeastUsed(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, session.ResidencyOptions{Held: 4, Memory: 100})
+	for _, key := range []string{"a", "b", "b", "c", "d", "d"} {
+		d.visit(key, "shop")
 	}
 	d.said()
-	d.r.Measured(80 * tab)
+	d.r.Measured(200)
 	d.steps()
-	if got := d.r.Stats(); got.Placed != 50 || got.Limit != 50 || got.Pressed != 30 {
-		t.Errorf("80 tabs where 50 fit: %+v, want 50 placed, limit 50, 30 closed", got)
+	d.wantSaid("close a memory", "close c memory")
+	if got := d.r.Stats(); got.Pressed != 2 || got.Limit != 2 {
+		t.Errorf("%+v, want 2 closed and a limit of 2", got)
 	}
-	if said := d.said(); !slices.Contains(said, "close s0 memory") || slices.Contains(said, "close s79 memory") {
-		t.Errorf("closed %v, want the least used ones", said)
-	}
-	d.r.Measured(48 * tab) // Near the limit: stays.
-	if got := d.r.Stats().Limit; got != 50 {
-		t.Errorf("the limit is %d near the limit of memory, want 50", got)
-	}
-	d.r.Measured(30 * tab) // The tabs became smaller.
-	if got := d.r.Stats().Limit; got != 55 {
-		t.Errorf("the limit is %d with room in memory, want 55: a tenth more", got)
-	}
-	for range 30 {
-		d.r.Measured(tab)
-	}
-	if got := d.r.Stats().Limit; got != 100 {
-		t.Errorf("the limit is %d with much room, want 100", got)
-	}
-	d.r.Measured(1 << 50)
-	if got := d.r.Stats().Limit; got != 1 {
-		t.Errorf("the limit is %d when nothing fits, want 1", got)
+}
+
+// TestFewTabsAreNoMeasure: a browser uses memory without tabs too, so a single
+// tab says little of what a second one would use.
+func TestFewTabsAreNoMeasure(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, session.ResidencyOptions{Held: 100, Memory: 1000})
+	d.visit("a", "shop")
+	d.r.Measured(900)
+	if got := d.r.Stats().Limit; got != 25 {
+		t.Errorf("the limit is %d after one tab, want 25 as before", got)
 	}
 }
 
@@ -426,6 +479,13 @@ func TestTheClockMayJump(t *testing.T) {
 	d.said()
 	d.visit("c", "shop")
 	d.wantSaid("close b evicted", "open c")
+	for range 5 {
+		d.visit("c", "shop")
+	}
+	d.visit("a", "shop") // Its uses of an hour ahead weigh no more than those of now.
+	d.said()
+	d.visit("d", "shop")
+	d.wantSaid("close a evicted", "open d")
 	d.now = d.now.Add(48 * time.Hour)
 	d.steps()
 	if got := d.r.Stats(); got.Placed != 0 {
@@ -523,7 +583,7 @@ func (d *desk) finish() {
 	for _, key := range sorted(d.closing) {
 		d.closed(key)
 	}
-	for key := range d.pinned {
+	for _, key := range sorted(d.pinned) {
 		d.r.Pin(key, "site0", false)
 	}
 	clear(d.pinned)
