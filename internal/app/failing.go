@@ -53,13 +53,19 @@ func (f *Failing) fails(boundary, thing string) bool {
 	f.mu.Unlock()
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(strconv.FormatUint(f.Seed, 10) + "\x00" + name + "\x00" + strconv.FormatUint(count, 10))) // A hash takes all.
-	// The low bits of this hash are the ones that depend on its last bytes too.
-	const parts = 1 << 16
-	if float64((h.Sum64()^h.Sum64()>>32)%parts) >= f.Rate*parts {
+	if float64(mixed(h.Sum64())>>11)/(1<<53) >= f.Rate {
 		return false
 	}
 	f.failed.Add(1)
 	return true
+}
+
+// mixed spreads the bits of a sum: those of names that differ in a number only
+// are near each other.
+func mixed(sum uint64) uint64 {
+	sum = (sum ^ sum>>33) * 0xff51afd7ed558ccd
+	sum = (sum ^ sum>>33) * 0xc4ceb9fe1a85ec53
+	return sum ^ sum>>33
 }
 
 // lost is what is said of something that was done.

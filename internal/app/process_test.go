@@ -25,6 +25,7 @@ import (
 	"github.com/parley-chat/parley/internal/standin"
 	"github.com/parley-chat/parley/internal/standin/botstar"
 	"github.com/parley-chat/parley/internal/standin/shop"
+	"github.com/parley-chat/parley/internal/vault"
 	"github.com/parley-chat/parley/schemas"
 )
 
@@ -300,6 +301,79 @@ func TestStoppedWorker(t *testing.T) {
 	bustest.Close(t, on)
 	if code := second.end(syscall.SIGTERM); code != 0 {
 		t.Errorf("the second worker ended with %d", code)
+	}
+}
+
+// TestMovedSession drains a worker: another one goes on with its session, as it
+// was.
+func TestMovedSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	server := bustest.Serve(t)
+	key := filepath.Join(t.TempDir(), "sessions.key")
+	if err := os.WriteFile(key, []byte(vault.Generate()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config := "bus: {url: '" + server.URL() + "'}\nsessions: {key: 'file:" + key + "'}\nworker: {name: %s}\n"
+	first := w.start(fmt.Sprintf(config, "first"))
+	c, on := client(t, server.URL())
+	do := func(action string) event.Result {
+		t.Helper()
+		o, err := c.order(request{Action: action, Site: "shop", Visitor: event.Visitor{UserID: "u-moved"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		result, err := c.await(t.Context(), on, o)
+		if err != nil || result.Status != event.Succeeded {
+			t.Fatalf("%s: %+v, %v", action, result, err)
+		}
+		return result
+	}
+	do("botstar.widget.on_open")
+	opened := do("botstar.widget.open")
+	second := w.start(fmt.Sprintf(config, "second"))
+	operator := func(args ...string) string {
+		t.Helper()
+		var out, problems strings.Builder
+		args = append(args, "--nats", server.URL())
+		if code := Worker(t.Context(), Process{Args: args, Env: Env{}, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &problems}); code != 0 {
+			t.Fatalf("worker %v ended with %d: %s", args, code, problems.String())
+		}
+		return out.String()
+	}
+	operator("drain", "first")
+	if list := operator("workers"); strings.Contains(list, "first") || !strings.Contains(list, "second") {
+		t.Errorf("after the drain the workers are\n%s", list)
+	}
+	closed := do("botstar.widget.close")
+	if opened.Worker != "first" || closed.Worker != "second" || closed.Fence <= opened.Fence {
+		t.Errorf("opened by %s with the fence %d, closed by %s with %d", opened.Worker, opened.Fence, closed.Worker, closed.Fence)
+	}
+	// The window was open on the new page too: nothing had to be booted for it.
+	if !closed.Verified || len(closed.Steps) != 1 || !strings.Contains(string(closed.Output), `"changed":true`) {
+		t.Errorf("the window was closed by %+v: %s", closed.Steps, closed.Output)
+	}
+	if again := do("botstar.widget.open"); again.Worker != "second" {
+		t.Errorf("opened again by %s", again.Worker)
+	}
+	// To bring a page back is no fact; the subscription has come along.
+	facts := await(t, on, "evt.botstar.widget.opened.>", 2)
+	for _, fact := range facts {
+		var opened event.WidgetOpened
+		if err := json.Unmarshal(fact.Data, &opened); err != nil || len(opened.Subscriptions) != 1 {
+			t.Errorf("a fact without its subscription: %+v, %v", opened, err)
+		}
+	}
+	if n := stored(t, on, "evt.botstar.widget.opened.>"); n != 2 {
+		t.Errorf("%d facts say that the window was opened, want 2", n)
+	}
+	operator("drain", "first", "--resume")
+	bustest.Close(t, on)
+	for _, p := range []*proc{second, first} {
+		if code := p.end(syscall.SIGTERM); code != 0 {
+			t.Errorf("a worker ended with %d", code)
+		}
+		p.noOrphans()
 	}
 }
 
