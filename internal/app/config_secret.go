@@ -16,7 +16,8 @@ func (s Secret) legal() bool {
 
 // Path returns the path of the file that the reference names: of file:/path the
 // path, of env:NAME the variable's value. An empty reference has no path. A file
-// that others can read is refused.
+// that others can read is refused; its group may, as secrets are mounted in
+// containers.
 func (s Secret) Path(env Env) (string, error) {
 	file, err := s.file(env)
 	if file == "" || err != nil {
@@ -26,7 +27,7 @@ func (s Secret) Path(env Env) (string, error) {
 	if err != nil {
 		return "", fault.New(fault.BadConfig, "the secret %s cannot be read", s).Because(err).WithFix("check the path and its permissions")
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	if info.Mode().Perm()&0o007 != 0 {
 		return file, fault.New(fault.BadConfig, "the file of %s can be read by others", s).WithFix("run chmod 600 %s", file)
 	}
 	return file, nil
