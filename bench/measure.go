@@ -41,17 +41,34 @@ func (b benchmark) measure(ctx context.Context, progress io.Writer) (report.Benc
 		return measured, err
 	}
 	for _, p := range b.promises {
-		line := report.Line{Name: b.name, Measure: p.measure, Against: p.against, Bar: p.bar, AtLeast: p.atLeast}
-		if p.suffix != "" {
-			line.Name += "/" + p.suffix
-		}
-		line, err = report.Compare(line, valuesOf(measured, b.contenders[0].name, p.measure), valuesOf(measured, p.against, p.measure))
+		line, err := p.hold(measured)
 		if err != nil {
 			return measured, err
 		}
 		measured.Lines = append(measured.Lines, line)
 	}
 	return measured, nil
+}
+
+// hold holds what was measured against the promise.
+func (p promise) hold(b report.Benchmark) (report.Line, error) {
+	line := report.Line{Name: b.Name, Measure: p.measure, Against: p.against, Bar: p.bar, AtLeast: p.atLeast}
+	if p.suffix != "" {
+		line.Name += "/" + p.suffix
+	}
+	who, than := p.who, p.than
+	if who == "" {
+		who = b.Contenders[0].Name
+	}
+	if than == "" {
+		than = p.measure
+	}
+	mine := valuesOf(b, who, p.measure)
+	reference := valuesOf(b, p.against, than)
+	if p.limit > 0 {
+		reference = slices.Repeat([]float64{p.limit}, len(mine))
+	}
+	return report.Compare(line, mine, reference) //nolint:wrapcheck // it says all that there is to say.
 }
 
 // rounds has every contender do the same rounds. The order turns around from
@@ -89,17 +106,9 @@ func (b benchmark) rounds(ctx context.Context, progress io.Writer, s contend.Set
 				i = len(running) - 1 - at
 			}
 			say(progress, "%s: round %d of %d, %s", b.name, round, b.repeats, b.contenders[i].name)
-			if b.prepare {
-				if err := running[i].Prepare(order); err != nil {
-					return nil, fmt.Errorf("preparing round %d of %s: %w", round, b.contenders[i].name, err)
-				}
-			}
-			rep, cost, err := running[i].Round(ctx, order)
+			rep, cost, err := b.round(ctx, running[i], order)
 			if err != nil {
 				return nil, fmt.Errorf("round %d of %s: %w", round, b.contenders[i].name, err)
-			}
-			if b.virtual {
-				cost = contend.Cost{}
 			}
 			if round > 0 {
 				keep(reached[i].Values, rep, cost)
@@ -108,6 +117,43 @@ func (b benchmark) rounds(ctx context.Context, progress io.Writer, s contend.Set
 	}
 	say(progress, "")
 	return reached, nil
+}
+
+// round has the contender do one round, with what is to be done before and after
+// it.
+func (b benchmark) round(ctx context.Context, p *contend.Process, order contend.Order) (contend.Report, contend.Cost, error) {
+	if b.prepare {
+		if err := p.Prepare(order); err != nil {
+			return contend.Report{}, contend.Cost{}, fmt.Errorf("preparing it: %w", err)
+		}
+	}
+	if !b.memory {
+		rep, cost, err := p.Round(ctx, order)
+		if b.counted {
+			cost = contend.Cost{}
+		}
+		return rep, cost, err //nolint:wrapcheck // it is the contender's word.
+	}
+	empty, err := p.Memory(ctx)
+	if err != nil {
+		return contend.Report{}, contend.Cost{}, fmt.Errorf("measuring the memory of none: %w", err)
+	}
+	rep, _, err := p.Round(ctx, order)
+	if err != nil {
+		return rep, contend.Cost{}, err //nolint:wrapcheck // it is the contender's word.
+	}
+	full, err := p.Memory(ctx)
+	if err != nil {
+		return rep, contend.Cost{}, fmt.Errorf("measuring the memory of %d sessions: %w", b.sessions, err)
+	}
+	if rep.Values == nil {
+		rep.Values = map[string]float64{}
+	}
+	rep.Values[contend.MemoryHeld] = float64(full-empty) / float64(b.sessions)
+	if err := p.Clear(order); err != nil {
+		return rep, contend.Cost{}, fmt.Errorf("clearing up: %w", err)
+	}
+	return rep, contend.Cost{}, nil
 }
 
 // keep adds what one round measured.
@@ -119,7 +165,7 @@ func keep(values map[report.Measure][]float64, r contend.Report, c contend.Cost)
 	}
 	if len(r.LatenciesUS) > 0 {
 		add(report.P50, report.Median(r.LatenciesUS))
-		add(report.P99, report.Percentile(r.LatenciesUS, 99))
+		add(report.P99, contend.Percentile(r.LatenciesUS, 99))
 	}
 	if r.WallUS > 0 {
 		add(report.PerSecond, jobs/r.WallUS*1e6)

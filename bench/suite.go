@@ -22,9 +22,9 @@ type benchmark struct {
 	// pages says that the stand-ins are needed, prepare that the contenders have
 	// something to do before each round.
 	pages, prepare bool
-	// virtual says that the jobs are done in virtual time: what counts is what the
-	// contenders count, not what it costs to play it.
-	virtual bool
+	// counted says that what counts is what the contenders count, not what it
+	// costs; memory, that it is the memory of the pages that a round holds.
+	counted, memory bool
 	// sessions is how many are held, window how many jobs are under way at once.
 	sessions, window int
 	// jobs is how many each round has, repeats how many rounds count.
@@ -48,16 +48,26 @@ type contender struct {
 
 // promise is a bar for the ratio of ours through a contender's.
 type promise struct {
-	suffix  string
+	suffix string
+	// who is the contender on our side; "" is the first one.
+	who     string
 	measure report.Measure
+	// against is the contender on the other side, and than its measure; "" is the
+	// same one. With a limit, the other side is that number, and against says what
+	// it is.
 	against string
+	than    report.Measure
+	limit   float64
 	bar     float64
 	atLeast bool
 }
 
 // suite returns the benchmarks, in the order of the page.
 func suite() []benchmark {
-	return []benchmark{warmAction(), warmThroughput(), coldSession(), coldFullPage(), busPath(), codec(), sessionsLogical()}
+	return []benchmark{
+		warmAction(), warmThroughput(), coldSession(), coldFullPage(), busPath(), codec(),
+		memoryHeld(), rehydrate(), sessionsLogical(), ownershipCost(), snapshots(),
+	}
 }
 
 // small returns the benchmark for a look whether it runs at all. A contender
@@ -237,7 +247,7 @@ func sessionsLogical() benchmark {
 			"Ours: the worker's own policy (session.Residency) in the simulation of [simulation.md](simulation.md), with the measured times of " +
 			"commands, restores and closings; every command must be served. belady: the optimum of one that knows the trace before. " +
 			"least-recent: the one whose last command is farthest back gives way.",
-		virtual: true, jobs: 90_000, repeats: 7,
+		counted: true, jobs: 90_000, repeats: 7,
 		contenders: []contender{
 			ourContender("Parley's policy", "sessions-logical"),
 			{name: "belady", what: "Belady's optimum, which knows the future", command: []string{self(), "contend"}, job: "sessions-belady"},

@@ -45,6 +45,9 @@ type Order struct {
 	// Prepare asks only for what the round's jobs need to be there before. It is
 	// not measured.
 	Prepare bool `json:"prepare,omitempty"`
+	// Clear asks to put away what the round has left, as the pages that it holds.
+	// It is not measured.
+	Clear bool `json:"clear,omitempty"`
 	// Picks names the session of each job, where sessions are held: all
 	// contenders do the same jobs in the same order.
 	Picks []int `json:"picks,omitempty"`
@@ -64,16 +67,31 @@ type Report struct {
 	Error string `json:"error,omitempty"`
 }
 
-// The names of what jobs count beside times: restores of a short and of a long
-// trace.
+// The names of what is counted beside times.
 const (
+	// MemoryHeld is how many bytes all browser processes use for each held
+	// session, without what they use for none.
+	MemoryHeld = "memory_bytes_per_session"
+	// P99One is the p99 while one session is held, in microseconds.
+	P99One = "p99_one_us"
+	// PerWorker is how many actions each worker does in a second.
+	PerWorker = "actions_per_second_per_worker"
+	// FailoverKill, FailoverStop and FailoverPause are how long the partitions of
+	// a worker were without service after SIGKILL, SIGTERM and SIGSTOP: the p99, in
+	// microseconds.
+	FailoverKill  = "failover_kill_p99_us"
+	FailoverStop  = "failover_stop_p99_us"
+	FailoverPause = "failover_pause_p99_us"
+	// RestoresShort and RestoresLong are the restores of a short and of a long
+	// trace.
 	RestoresShort = "restores_short"
 	RestoresLong  = "restores_long"
 )
 
 // A Job is what a contender written in Go can do.
 type Job interface {
-	// Round does the jobs of the order, and returns after all of them.
+	// Round does the jobs of the order, and returns after all of them; or it
+	// prepares them, or clears up after them, and returns an empty report.
 	Round(o Order) (Report, error)
 	// Close ends everything that the job started.
 	Close() error

@@ -60,17 +60,27 @@ func costOf(pid int) (Cost, error) {
 		return Cost{}, errors.New("the contender is gone")
 	}
 	cost := Cost{Client: self.own, Browser: self.children}
-	below := map[int]bool{pid: true}
+	for _, id := range below(all, pid) {
+		cost.Browser += all[id].own + all[id].children
+	}
+	return cost, nil
+}
+
+// below returns the processes that the process has started, and those that they
+// have started.
+func below(all map[int]process, pid int) []int {
+	var list []int
+	found := map[int]bool{pid: true}
 	for grew := true; grew; {
 		grew = false
 		for id, p := range all {
-			if below[p.parent] && !below[id] {
-				below[id], grew = true, true
-				cost.Browser += p.own + p.children
+			if found[p.parent] && !found[id] {
+				found[id], grew = true, true
+				list = append(list, id)
 			}
 		}
 	}
-	return cost, nil
+	return list
 }
 
 // process is one line of /proc/<pid>/stat: its own CPU time, and that of the

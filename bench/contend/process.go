@@ -76,6 +76,22 @@ func (p *Process) Prepare(o Order) error {
 	return err
 }
 
+// Clear has the contender put away what the round has left.
+func (p *Process) Clear(o Order) error {
+	o.Clear = true
+	_, err := p.ask(o)
+	return err
+}
+
+// Memory returns the memory of all that the contender has started, in bytes, as
+// soon as they are quiet.
+func (p *Process) Memory(ctx context.Context) (int64, error) {
+	if _, err := settled(ctx, p.cmd.Process.Pid); err != nil {
+		return 0, err
+	}
+	return memoryBelow(p.cmd.Process.Pid)
+}
+
 // Round has the contender do a round, and says what it cost. It measures from
 // quiet to quiet: what a round leaves to be done after its end is part of it.
 func (p *Process) Round(ctx context.Context, o Order) (Report, Cost, error) {

@@ -27,7 +27,7 @@ func startBusPath(ctx context.Context, s contend.Setup) (*busPath, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the schemas: %w", err)
 	}
-	b, err := openBus(ctx, s.Dir)
+	b, err := openBus(ctx, bus.Options{Dir: s.Dir})
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 type cold struct{ *rig }
 
 func startCold(ctx context.Context, s contend.Setup, full bool) (cold, error) {
-	r, err := startRig(ctx, s, full)
+	r, err := startRig(ctx, s, rigOptions{full: full})
 	return cold{r}, err
 }
 

@@ -16,7 +16,15 @@ func Start(s contend.Setup) (contend.Job, error) {
 	ctx := context.Background() // A contender lives as long as its process.
 	switch s.Job {
 	case "warm-action", "warm-throughput":
-		return startWarm(ctx, s)
+		return startWarm(ctx, s, rigOptions{})
+	case "unowned":
+		return startWarm(ctx, s, rigOptions{unowned: true})
+	case "rehydrate":
+		return startRehydrate(ctx, s)
+	case "memory-held":
+		return &memory{setup: s}, nil
+	case "snapshots":
+		return startSnapshots(ctx, s)
 	case "cold-light":
 		return startCold(ctx, s, false)
 	case "cold-full":
@@ -32,8 +40,8 @@ func Start(s contend.Setup) (contend.Job, error) {
 }
 
 // openBus starts the embedded server with the streams.
-func openBus(ctx context.Context, dir string) (*bus.Bus, error) {
-	b, err := bus.Open(ctx, slog.New(slog.DiscardHandler), bus.Options{Dir: dir})
+func openBus(ctx context.Context, o bus.Options) (*bus.Bus, error) {
+	b, err := bus.Open(ctx, slog.New(slog.DiscardHandler), o)
 	if err != nil {
 		return nil, fmt.Errorf("opening the bus: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/parley-chat/parley/internal/bus"
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/session"
+	"github.com/parley-chat/parley/internal/vault"
 	"github.com/parley-chat/parley/internal/worker"
 	"github.com/parley-chat/parley/schemas"
 )
@@ -35,11 +36,20 @@ type rig struct {
 	sessions *session.Manager
 	site     actions.Site
 	stop     context.CancelFunc
-	stopped  chan error
+	stopped  chan error // nil when it takes no commands yet
 }
 
-// startRig starts the worker. full asks for the customer's whole page.
-func startRig(ctx context.Context, s contend.Setup, full bool) (*rig, error) {
+// rigOptions are what the benchmarks want otherwise.
+type rigOptions struct {
+	// full asks for the customer's whole page.
+	full bool
+	// unowned takes the commands from a consumer that all workers share, without
+	// ownership, fences and effect records.
+	unowned bool
+}
+
+// startRig starts the worker.
+func startRig(ctx context.Context, s contend.Setup, o rigOptions) (_ *rig, err error) {
 	log := slog.New(slog.DiscardHandler)
 	catalog, err := actions.NewCatalog(botstar.Provider())
 	if err != nil {
@@ -49,39 +59,84 @@ func startRig(ctx context.Context, s contend.Setup, full bool) (*rig, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the schemas: %w", err)
 	}
-	r := &rig{stopped: make(chan error, 1), site: actions.Site{
-		Name: siteName, Provider: "botstar", AppID: s.AppID, Mode: "livechat", URL: s.URL, FullPage: full,
+	r := &rig{stop: func() {}, site: actions.Site{
+		Name: siteName, Provider: "botstar", AppID: s.AppID, Mode: "livechat", URL: s.URL, FullPage: o.full,
 	}}
-	if r.bus, err = openBus(ctx, filepath.Join(s.Dir, "nats")); err != nil {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.end(ctx))
+		}
+	}()
+	if r.bus, err = openBus(ctx, bus.Options{Dir: filepath.Join(s.Dir, "nats")}); err != nil {
 		return nil, err
 	}
+	if err := r.startPages(ctx, log, s, catalog); err != nil {
+		return nil, err
+	}
+	w := worker.New(log, worker.Options{
+		Bus: r.bus, Catalog: catalog, Schemas: checks, Sessions: r.sessions, Name: "bench",
+		HandOver: r.sessions.HandOver, Lost: r.sessions.Lose, Unguarded: o.unowned,
+		Site:  func(name string) (actions.Site, bool) { return r.site, name == siteName },
+		Sites: func() []actions.Site { return []actions.Site{r.site} },
+	})
+	run := w.Run
+	if o.unowned {
+		run = func(ctx context.Context) error {
+			return r.bus.Consume(ctx, bus.ConsumeOptions{Stream: bus.StreamCommands, Durable: "shared"}, w.Handle)
+		}
+	}
+	running, stop := context.WithCancel(ctx)
+	r.stop, r.stopped = stop, make(chan error, 1)
+	go func() { r.stopped <- run(running) }()
+	return r, nil
+}
+
+// startPages starts the browsers, and the sessions on them.
+func (r *rig) startPages(ctx context.Context, log *slog.Logger, s contend.Setup, catalog *actions.Catalog) error {
 	profiles, err := r.bus.KV(ctx, bus.BucketProfiles)
 	if err != nil {
-		return nil, fmt.Errorf("opening the profiles: %w", err)
+		return fmt.Errorf("opening the profiles: %w", err)
 	}
+	snapshots, err := openStore(ctx, r.bus)
+	if err != nil {
+		return err
+	}
+	held := max(s.Sessions, 100)
 	// The browsers' scratch folders are where they are in production.
-	if r.pool, err = browser.New(log, browser.Options{Binary: s.Binary, Resolve: s.Resolve, TrustSPKI: []string{s.SPKI}}); err != nil {
-		return nil, fmt.Errorf("making the pool: %w", err)
+	r.pool, err = browser.New(log, browser.Options{
+		Binary: s.Binary, Tabs: 2 * held, Resolve: s.Resolve, TrustSPKI: []string{s.SPKI},
+	})
+	if err != nil {
+		return fmt.Errorf("making the pool: %w", err)
 	}
 	if err := r.pool.Start(ctx); err != nil {
-		return nil, fmt.Errorf("starting the pool: %w", err)
+		return fmt.Errorf("starting the pool: %w", err)
 	}
 	r.sessions = session.New(log, session.Options{
-		Pool: session.Chromium(r.pool), Catalog: catalog, Profiles: profiles,
+		Pool: session.Chromium(r.pool), Catalog: catalog, Profiles: profiles, Snapshots: snapshots, Held: held,
 		Publish: func(ctx context.Context, subject string, e event.Envelope) error {
 			_, err := r.bus.Publish(ctx, subject, e)
 			return err //nolint:wrapcheck // it says what it was doing.
 		},
 	})
-	w := worker.New(log, worker.Options{
-		Bus: r.bus, Catalog: catalog, Schemas: checks, Sessions: r.sessions, Name: "bench",
-		Site:  func(name string) (actions.Site, bool) { return r.site, name == siteName },
-		Sites: func() []actions.Site { return []actions.Site{r.site} },
-	})
-	running, stop := context.WithCancel(ctx)
-	r.stop = stop
-	go func() { r.stopped <- w.Run(running) }()
-	return r, nil
+	return nil
+}
+
+// openStore returns where sessions are stored, sealed with a key of this run.
+func openStore(ctx context.Context, on *bus.Bus) (*session.Store, error) {
+	ring, err := vault.Parse(vault.Generate())
+	if err != nil {
+		return nil, fmt.Errorf("making a key: %w", err)
+	}
+	kv, err := on.KV(ctx, bus.BucketSessions)
+	if err != nil {
+		return nil, fmt.Errorf("opening the stored sessions: %w", err)
+	}
+	store, err := session.NewStore(kv, ring, 0)
+	if err != nil {
+		return nil, fmt.Errorf("preparing the stored sessions: %w", err)
+	}
+	return store, nil
 }
 
 // do sends the command for the visitor, and waits for its result. Everything
@@ -128,12 +183,38 @@ func (r *rig) drop(ctx context.Context, visitor string) error {
 	return nil
 }
 
-// Close ends everything, in the order of package app.
-func (r *rig) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+// hibernate stores the visitor's session and closes its page, as an idle one's
+// is.
+func (r *rig) hibernate(ctx context.Context, visitor string) error {
+	if err := r.sessions.Evict(ctx, event.SessionKey(siteName, event.Visitor{UserID: visitor})); err != nil {
+		return fmt.Errorf("hibernating the session: %w", err)
+	}
+	return nil
+}
+
+// Close is end.
+func (r *rig) Close() error { return r.end(context.Background()) }
+
+// end ends everything that was started, in the order of package app. ctx may
+// have ended.
+func (r *rig) end(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	r.stop()
-	return errors.Join(<-r.stopped, r.sessions.Close(ctx), r.pool.Close(ctx), r.bus.Close(ctx))
+	var all []error
+	if r.stopped != nil {
+		all = append(all, <-r.stopped)
+	}
+	if r.sessions != nil {
+		all = append(all, r.sessions.Close(ctx))
+	}
+	if r.pool != nil {
+		all = append(all, r.pool.Close(ctx))
+	}
+	if r.bus != nil {
+		all = append(all, r.bus.Close(ctx))
+	}
+	return errors.Join(all...)
 }
 
 // inTurns does the jobs one after another, and times each. A job may return a

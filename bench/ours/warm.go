@@ -2,6 +2,7 @@ package ours
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -25,20 +26,28 @@ type heldSession struct {
 	open bool
 }
 
-func startWarm(ctx context.Context, s contend.Setup) (*warm, error) {
-	r, err := startRig(ctx, s, false)
+func startWarm(ctx context.Context, s contend.Setup, o rigOptions) (*warm, error) {
+	r, err := startRig(ctx, s, o)
 	if err != nil {
 		return nil, err
 	}
 	w := &warm{rig: r, window: s.Window}
-	for i := range s.Sessions {
+	if err := w.hold(ctx, s.Sessions); err != nil {
+		return nil, errors.Join(err, w.end(ctx))
+	}
+	return w, nil
+}
+
+// hold opens the pages of further visitors, until there are so many.
+func (w *warm) hold(ctx context.Context, sessions int) error {
+	for i := len(w.held); i < sessions; i++ {
 		visitor := fmt.Sprintf("held-%d", i)
-		if err := r.do(ctx, "botstar.widget.boot", visitor, i); err != nil {
-			return nil, err
+		if err := w.do(ctx, "botstar.widget.boot", visitor, i); err != nil {
+			return err
 		}
 		w.held = append(w.held, &heldSession{visitor: visitor})
 	}
-	return w, nil
+	return nil
 }
 
 // Round does the jobs with a number of them under way at once. The jobs of one

@@ -18,7 +18,8 @@ export async function serve(jobs) {
     job = await jobs[setup.job](setup);
     say({});
     for (let order = await next(); order.jobs; order = await next()) {
-      say(await job.round(order));
+      const work = order.prepare ? job.prepare : order.clear ? job.clear : job.round;
+      say(await work(order) ?? {});
     }
   } catch (err) {
     say({error: String(err.stack ?? err)});

@@ -68,14 +68,23 @@ const (
 	CPU        Measure = "cpu_us_per_job"
 	ClientCPU  Measure = "client_cpu_us_per_job"
 	BrowserCPU Measure = "browser_cpu_us_per_job"
-	// Restores of a short and of a long trace.
+	// See package contend for the others.
+	MemoryHeld    Measure = contend.MemoryHeld
+	P99One        Measure = contend.P99One
+	PerWorker     Measure = contend.PerWorker
+	FailoverKill  Measure = contend.FailoverKill
+	FailoverStop  Measure = contend.FailoverStop
+	FailoverPause Measure = contend.FailoverPause
 	RestoresShort Measure = contend.RestoresShort
 	RestoresLong  Measure = contend.RestoresLong
 )
 
 // measures is the order of the columns.
 func measures() []Measure {
-	return []Measure{P50, P99, PerSecond, PerCPU, CPU, ClientCPU, BrowserCPU, RestoresShort, RestoresLong}
+	return []Measure{
+		MemoryHeld, P99One, PerWorker, FailoverKill, FailoverStop, FailoverPause,
+		P50, P99, PerSecond, PerCPU, CPU, ClientCPU, BrowserCPU, RestoresShort, RestoresLong,
+	}
 }
 
 // title is the measure's name for people.
@@ -95,6 +104,18 @@ func (m Measure) title() string {
 		return "client CPU per job"
 	case BrowserCPU:
 		return "Chromium CPU per job"
+	case MemoryHeld:
+		return "memory per session"
+	case P99One:
+		return "p99 of one session"
+	case PerWorker:
+		return "per second and worker"
+	case FailoverKill:
+		return "SIGKILL, p99"
+	case FailoverStop:
+		return "SIGTERM, p99"
+	case FailoverPause:
+		return "SIGSTOP of 5 s, p99"
 	case RestoresShort:
 		return "restores, 2 min"
 	case RestoresLong:
@@ -106,9 +127,11 @@ func (m Measure) title() string {
 // show writes a value with its unit.
 func (m Measure) show(v float64) string {
 	switch m {
-	case PerSecond, PerCPU:
+	case PerSecond, PerCPU, PerWorker:
 		return number(v) + "/s"
-	case P50, P99, CPU, ClientCPU, BrowserCPU:
+	case MemoryHeld:
+		return number(v/(1<<20)) + "MiB"
+	case P50, P99, P99One, CPU, ClientCPU, BrowserCPU, FailoverKill, FailoverStop, FailoverPause:
 		switch {
 		case v >= 1e6:
 			return number(v/1e6) + "s"
@@ -213,22 +236,7 @@ func Compare(l Line, ours, reference []float64) (Line, error) {
 }
 
 // Median returns the middle value. The values need no order.
-func Median(values []float64) float64 { return Percentile(values, 50) }
-
-// Percentile returns the value that the given part of the values does not
-// exceed; between two values it goes in proportion.
-func Percentile(values []float64, part float64) float64 {
-	if len(values) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(values))
-	at := part / 100 * float64(len(sorted)-1)
-	low := int(at)
-	if low+1 >= len(sorted) {
-		return sorted[len(sorted)-1]
-	}
-	return sorted[low] + (at-float64(low))*(sorted[low+1]-sorted[low])
-}
+func Median(values []float64) float64 { return contend.Percentile(values, 50) }
 
 // Load reads the results. A file that does not exist holds none.
 func Load(file string) (Results, error) {

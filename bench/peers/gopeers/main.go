@@ -26,6 +26,8 @@ func start(s contend.Setup) (contend.Job, error) {
 		return startRaw(s)
 	case "bus-watermill":
 		return startWatermill(s)
+	case "raw-kv":
+		return startRawKV(s)
 	case "raw-action":
 		return startRawAction(s)
 	case "codec-sdk":

@@ -1,0 +1,82 @@
+package main
+
+import "github.com/parley-chat/parley/bench/report"
+
+func memoryHeld() benchmark {
+	full := nodeContender("cluster-full", "puppeteer-cluster CONCURRENCY_CONTEXT on full Chromium", "cluster.mjs", "hold-full")
+	full.binary = wholeBrowser
+	return benchmark{
+		name:  "memory-held",
+		title: "A hundred visitors at once, each isolated from the others: the memory of the browsers for each, and whether all still answer.",
+		method: "Every round begins with a new browser. The memory is the proportional set size (smaps_rollup) of all browser processes " +
+			"with all sessions held, and after they have done their jobs, without what the browser uses with no session. " +
+			"Ours: a browser context for each visitor, on a light page; a job is a command, verified; the p99 is taken with one session, " +
+			"and then with all. The peers: a context for each visitor, the shop's product page; a job is one `evaluate`.",
+		pages: true, prepare: true, memory: true, sessions: 100, window: 1, jobs: 600, repeats: 5,
+		contenders: []contender{
+			ourContender("Parley, light page", "memory-held"),
+			nodeContender("cluster", "puppeteer-cluster CONCURRENCY_CONTEXT", "cluster.mjs", "hold"),
+			full,
+		},
+		promises: []promise{
+			{suffix: "cluster", measure: report.MemoryHeld, against: "cluster", bar: 0.4},
+			{suffix: "cluster-full", measure: report.MemoryHeld, against: "cluster-full", bar: 0.2},
+			{suffix: "p99", measure: report.P99, against: "ours", than: report.P99One, bar: 3},
+		},
+	}
+}
+
+func rehydrate() benchmark {
+	return benchmark{
+		name:  "rehydrate",
+		title: "A command for a hibernated session, until its result is verified; one after another.",
+		method: "Ours: `botstar.widget.open` or `botstar.widget.close` for a session that is stored and has no page: its page is opened, made as the " +
+			"last one was, and the command done and verified. Then the session is hibernated again. " +
+			"The peer boots the same visitor anew, as in `cold-session`. Hibernating and closing are in the CPU time of both.",
+		pages: true, sessions: 15, jobs: 15, repeats: 5,
+		contenders: []contender{
+			ourContender("Parley, from a snapshot", "rehydrate"),
+			nodeContender("cluster", "puppeteer-cluster CONCURRENCY_CONTEXT, cold", "cluster.mjs", "cold"),
+		},
+		promises: []promise{
+			{suffix: "p50", measure: report.P50, against: "cluster", bar: 0.5},
+			{suffix: "cpu", measure: report.CPU, against: "cluster", bar: 0.5},
+		},
+	}
+}
+
+func ownershipCost() benchmark {
+	return benchmark{
+		name:  "ownership-cost",
+		title: "What it costs that every command has one owner, and is done once.",
+		method: "Twenty held sessions, one action after another, as in `warm-action`. Ours: partition leases, fences and effect records. " +
+			"unowned: the same worker and browser, whose commands come from one consumer that workers share, with no lease, no fence and no effect record.",
+		pages: true, sessions: 20, window: 1, jobs: 600, repeats: 7,
+		contenders: []contender{
+			ourContender("Parley", "warm-action"),
+			{name: "unowned", what: "Parley without ownership and effect records", command: []string{self(), "contend"}, job: "unowned"},
+		},
+		promises: []promise{
+			{suffix: "p50", measure: report.P50, against: "unowned", bar: 1.25},
+			{suffix: "cpu", measure: report.CPU, against: "unowned", bar: 1.25},
+		},
+	}
+}
+
+func snapshots() benchmark {
+	return benchmark{
+		name:  "snapshots",
+		title: "A session of 50 KB saved and loaded again; one after another.",
+		method: "Half of the bytes are random, as tokens are; half are JSON. Ours: encoded, compressed, sealed, stored by compare-and-set, " +
+			"read, opened, decompressed, decoded. raw: the same bytes put and got by nats.go.",
+		sessions: 50, jobs: 500, repeats: 7,
+		contenders: []contender{
+			ourContender("Parley's store", "snapshots"),
+			goContender("raw", "nats.go, put and get", "raw-kv"),
+		},
+		promises: []promise{
+			{suffix: "p50", measure: report.P50, against: "raw", bar: 1.5},
+			{suffix: "cpu", measure: report.CPU, against: "raw", bar: 1.5},
+		},
+	}
+}
