@@ -60,7 +60,6 @@ func (h *held) put(ctx context.Context, why string, had bool, dropped []string) 
 	}
 	h.m.seen.hibernated.Add(1)
 	h.tellHibernated(why, dropped)
-	h.mem.storage, h.mem.looked = nil, false // The store knows.
 	return nil
 }
 
@@ -87,9 +86,6 @@ func (h *held) save(ctx context.Context) error {
 	h.catchUp()
 	if h.m.o.Snapshots == nil || h.lost.Load() || !h.dirty {
 		return nil
-	}
-	if err := h.recall(ctx); err != nil {
-		return err
 	}
 	h.read(ctx)
 	return h.store(ctx)

@@ -74,6 +74,8 @@ func (h *held) recall(ctx context.Context) error {
 			slog.String("session", h.key), slog.Any("err", err))
 		if h.main == nil {
 			h.mem = memory{reason: fault.From(err).Reason}
+			h.state, h.dirty = actions.State{}, false
+			h.mark = h.sum()
 		}
 		h.mem.looked, h.mem.revision = true, at.Revision
 		return nil
@@ -90,6 +92,9 @@ func (h *held) recall(ctx context.Context) error {
 	}
 	if at.Revision == h.mem.revision && (h.main != nil || h.dirty) {
 		h.mem.looked = true // Nobody had it in between, and we know more.
+		if h.main == nil && h.mem.storage == nil {
+			h.mem.storage = at.Storage
+		}
 		return nil
 	}
 	if h.main != nil {
@@ -115,6 +120,7 @@ func (h *held) clear(ctx context.Context) {
 		h.m.log.LogAttrs(ctx, slog.LevelWarn, "closing the page of an erased session", slog.String("session", h.key), slog.Any("err", err))
 	}
 	h.mem, h.state, h.profile, h.dirty = memory{looked: true}, actions.State{}, profile{}, false
+	h.mark = h.sum()
 	clear(h.adopted)
 }
 
@@ -187,13 +193,16 @@ func sumOf(snap Snapshot) [sha256.Size]byte {
 // store stores what is known of the session, unless it is stored already.
 func (h *held) store(ctx context.Context) error {
 	store := h.m.o.Snapshots
-	if store == nil || h.lost.Load() || h.mem.revision == 0 && !h.dirty {
+	if store == nil || h.lost.Load() || !h.dirty {
 		return nil
+	}
+	if err := h.recall(ctx); err != nil || !h.dirty {
+		return err
 	}
 	snap := h.snapshot()
 	sum := sumOf(snap)
 	if h.mem.revision != 0 && sum == h.mem.sum && time.Since(h.mem.saved) < store.life/4 {
-		h.dirty = false
+		h.settled()
 		return nil
 	}
 	snap.SavedAt = h.m.o.Now().UTC()
@@ -203,17 +212,26 @@ func (h *held) store(ctx context.Context) error {
 			h.m.seen.saved.Add(1)
 			h.mem.revision, h.mem.fence, h.mem.bytes, h.mem.sum = at.Revision, at.Fence, at.Bytes, sum
 			h.mem.savedAt, h.mem.saved, h.mem.dropped = at.SavedAt, time.Now(), at.Dropped
-			h.mem.looked, h.dirty = true, false
+			h.settled()
 			return nil
 		}
 		if !errors.Is(err, fault.New(fault.StaleFence, "")) {
 			return err
 		}
-		if err := h.contend(ctx, snap.Fence); err != nil || h.mem.revision == 0 && !h.dirty {
+		if err := h.contend(ctx, snap.Fence); err != nil || !h.dirty {
 			return err
 		}
 	}
 	return fault.New(fault.BusUnavailable, "the snapshot of session %s changed %d times while it was stored", h.key, snapshotAttempts)
+}
+
+// settled notes that everything is stored. Without a page, the store is asked
+// again when there is to be one: it knows the rest.
+func (h *held) settled() {
+	h.dirty, h.mark = false, h.sum()
+	if h.main == nil {
+		h.mem.storage, h.mem.looked = nil, false
+	}
 }
 
 // contend finds out who has written meanwhile. An earlier owner's snapshot gives

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -59,26 +60,42 @@ func digest(s *actions.State, signal actions.Signal) (actions.Notice, bool) {
 // A house is a manager with real pages.
 type house struct {
 	*session.Manager
-	t   *testing.T
-	bus *bus.Bus
+	t    *testing.T
+	bus  *bus.Bus
+	pool *browser.Pool
 }
 
-func newHouse(t *testing.T, b *bus.Bus, o session.Options) *house {
+// A town is the sites that houses reach.
+type town struct {
+	t      *testing.T
+	server *standin.Server
+}
+
+// newTown serves pages that say nothing by themselves, and those of the hosts.
+func newTown(t *testing.T, hosts map[string]http.Handler) *town {
 	t.Helper()
-	served := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	all := map[string]http.Handler{"shop.example.test": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = io.WriteString(w, "<!doctype html><title>"+r.URL.Path+"</title>")
-	})
-	server, err := standin.Start(bustest.Log(t), map[string]http.Handler{"shop.example.test": served})
+	})}
+	maps.Copy(all, hosts)
+	server, err := standin.Start(bustest.Log(t), all)
 	must(t, err)
 	t.Cleanup(func() {
 		if err := server.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	dir := t.TempDir()
-	must(t, os.Chmod(filepath.Dir(dir), 0o711))
-	pool, err := browser.New(bustest.Log(t), browser.Options{Dir: dir, Resolve: server.Resolve(), TrustSPKI: []string{server.SPKI()}})
+	return &town{t, server}
+}
+
+// house returns a manager with browsers of its own, as another worker has them.
+func (w *town) house(b *bus.Bus, o session.Options, p browser.Options) *house {
+	t := w.t
+	t.Helper()
+	p.Dir, p.Resolve, p.TrustSPKI = t.TempDir(), w.server.Resolve(), []string{w.server.SPKI()}
+	must(t, os.Chmod(filepath.Dir(p.Dir), 0o711))
+	pool, err := browser.New(bustest.Log(t), p)
 	must(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
@@ -89,12 +106,19 @@ func newHouse(t *testing.T, b *bus.Bus, o session.Options) *house {
 	})
 	must(t, pool.Start(t.Context()))
 	o.Pool = session.Chromium(pool)
-	o.Catalog, err = actions.NewCatalog(actions.Provider{
-		Name: "probe", Driver: actions.Driver{Main: probeDriver}, Digest: digest,
-		Light: func(actions.Site) string { return "<!doctype html><title>light</title>" },
-	})
-	must(t, err)
-	return &house{setup(t, b, o), t, b}
+	if o.Catalog == nil {
+		o.Catalog, err = actions.NewCatalog(actions.Provider{
+			Name: "probe", Driver: actions.Driver{Main: probeDriver}, Digest: digest,
+			Light: func(actions.Site) string { return "<!doctype html><title>light</title>" },
+		})
+		must(t, err)
+	}
+	return &house{setup(t, b, o), t, b, pool}
+}
+
+func newHouse(t *testing.T, b *bus.Bus, o session.Options) *house {
+	t.Helper()
+	return newTown(t, nil).house(b, o, browser.Options{})
 }
 
 // with gives the visitor's session, with its page, to the function.
@@ -121,9 +145,14 @@ func (h *house) say(env actions.Env, s saying) {
 // facts waits for the number of the visitor's facts and decodes them.
 func facts[T any](h *house, v event.Visitor, name string, want int) []T {
 	h.t.Helper()
+	return factsOn[T](h, "shop", v, name, want)
+}
+
+func factsOn[T any](h *house, site string, v event.Visitor, name string, want int) []T {
+	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
 	defer cancel()
-	filter := event.FactSubject("probe", name, "shop", event.SessionKey("shop", v))
+	filter := event.FactSubject("probe", name, site, event.SessionKey(site, v))
 	var all []T
 	for d, err := range h.bus.Tail(ctx, bus.TailOptions{Subjects: []string{filter}, All: true}) {
 		if err != nil {

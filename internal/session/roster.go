@@ -212,8 +212,10 @@ func (m *Manager) HandOver(ctx context.Context, partition int) error {
 				m.drop(h)
 				return errors.Join(err, h.out.flush(ctx))
 			})
-			if errors.Is(errs[i], fault.New(fault.UnknownSession, "")) {
-				errs[i] = nil
+			for _, reason := range []fault.Reason{fault.UnknownSession, fault.StaleFence} {
+				if errors.Is(errs[i], fault.New(reason, "")) {
+					errs[i] = nil // Somebody else has it.
+				}
 			}
 		})
 	}
