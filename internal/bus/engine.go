@@ -117,7 +117,7 @@ func (e *engine) receive(ctx context.Context, at jetstream.Consumer, most int, o
 func (e *engine) ended(ctx context.Context, flow jetstream.ConsumeContext) {
 	timer := time.NewTimer(lastWords)
 	defer timer.Stop()
-	if context.Cause(ctx) == errTaken { //nolint:errorlint // It is that very value.
+	if context.Cause(ctx) == errTaken || !e.bus.conn.IsConnected() { //nolint:errorlint // It is that very value.
 		return
 	}
 	select {

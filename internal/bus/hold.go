@@ -287,17 +287,35 @@ func (m *member) giveUp(ctx context.Context, l *lease, ours entry, failed error)
 		return end
 	}
 	rest()
-	if l.withWhole != nil {
+	m.bus.counters.handovers.Add(1)
+	ctx, cancel := m.last(ctx)
+	defer cancel()
+	switch {
+	case ctx.Err() != nil: // The others find out by the end of our key.
+		return end
+	case l.withWhole != nil:
 		<-l.withWhole.over // Its consumer is deleted when all partitions are at this point.
-	} else {
+	default:
 		m.acknowledged(ctx, consumerName(l.partition, m.group, l.fence), m.lanes.unsettled(l))
 		if err := m.deleteConsumer(ctx, consumerName(l.partition, m.group, l.fence)); err != nil {
 			m.log.LogAttrs(ctx, slog.LevelWarn, "consumer not deleted, the next owner does it", slog.Int("partition", l.partition), slog.Any("err", err))
 		}
 	}
 	end.seen = m.free(ctx, l, ours)
-	m.bus.counters.handovers.Add(1)
 	return end
+}
+
+// last bounds what is said to the server when the worker leaves: if it cannot be
+// reached, nothing.
+func (m *member) last(ctx context.Context) (context.Context, context.CancelFunc) {
+	if !m.leaving.Load() {
+		return context.WithCancel(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, lastWords)
+	if !m.bus.conn.IsConnected() {
+		cancel()
+	}
+	return ctx, cancel
 }
 
 // ownWords gives the lease a consumer of its own when it shared one that ends
@@ -391,7 +409,7 @@ func (m *member) free(ctx context.Context, l *lease, ours entry) entry {
 		if readErr == nil && at.record != ours.record {
 			return at
 		}
-		if m.leaving.Load() && pause == retryMost || !m.bus.pause(ctx, pause) {
+		if !m.bus.pause(ctx, pause) {
 			m.log.LogAttrs(ctx, slog.LevelWarn, "partition not freed, it is with our key", slog.Int("partition", l.partition), slog.Any("err", err))
 			return entry{}
 		}

@@ -30,6 +30,7 @@ func aliveSubject(group, worker string) string { return "alive." + group + "." +
 func (m *member) beat(ctx context.Context, revision uint64, evicted chan<- struct{}) uint64 {
 	wait := time.NewTimer(m.o.TTL / 4)
 	defer wait.Stop()
+	failing := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -42,7 +43,7 @@ func (m *member) beat(ctx context.Context, revision uint64, evicted chan<- struc
 		pause := m.o.TTL / 4
 		switch {
 		case err == nil:
-			revision = next
+			revision, failing = next, false
 		case ctx.Err() != nil:
 			return revision
 		case isConflict(err):
@@ -57,7 +58,10 @@ func (m *member) beat(ctx context.Context, revision uint64, evicted chan<- struc
 			}
 			pause = time.Millisecond
 		default:
-			m.log.LogAttrs(ctx, slog.LevelWarn, "heartbeat not stored", slog.Any("err", err))
+			if !failing {
+				m.log.LogAttrs(ctx, slog.LevelWarn, "heartbeat not stored", slog.Any("err", err))
+			}
+			failing = true
 			pause = m.o.TTL / 8
 		}
 		wait.Reset(pause)

@@ -92,13 +92,17 @@ func (m *member) serveAll(work context.Context) context.CancelCauseFunc {
 	name := wholeName(m.group, m.presence.ID)
 	go func() {
 		err := m.receiveAll(ctx, name, leases)
-		last := context.WithoutCancel(ctx)
-		if context.Cause(ctx) == errMoving && m.leaving.Load() { //nolint:errorlint // It is that very value.
-			left := 0
-			for _, l := range leases {
+		left := 0
+		leaving := context.Cause(ctx) == errMoving && m.leaving.Load() //nolint:errorlint // It is that very value.
+		for _, l := range leases {
+			if leaving {
 				<-l.rested
 				left += m.lanes.unsettled(l)
 			}
+		}
+		last, cancel := m.last(context.WithoutCancel(ctx))
+		defer cancel()
+		if leaving {
 			m.acknowledged(last, name, left)
 		}
 		if gone := m.deleteConsumer(last, name); gone != nil {

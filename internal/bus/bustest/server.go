@@ -119,6 +119,14 @@ func (s *Server) Pending(stream string) int {
 	return pending
 }
 
+// Consumers returns how many consumers the stream has.
+func (s *Server) Consumers(stream string) int {
+	s.t.Helper()
+	count := 0
+	s.consumers(stream, func(context.Context, jetstream.Stream, *jetstream.ConsumerInfo) error { count++; return nil })
+	return count
+}
+
 // DeleteConsumers deletes the consumers of the stream, as a person might.
 func (s *Server) DeleteConsumers(stream string) {
 	s.t.Helper()
