@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"io"
+	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -49,6 +51,28 @@ func TestANewSeedIsPrinted(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "3 workers with 5 tabs each") {
 		t.Errorf("the flags have no effect:\n%s", &out)
+	}
+}
+
+// TestTheDocumentIsTrue plays the overload of docs/simulation.md again. When the
+// policy or the model have changed, all runs in it are to be made anew.
+func TestTheDocumentIsTrue(t *testing.T) {
+	t.Parallel()
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the last digits of a calculation may differ, and with them the run")
+	}
+	document, err := os.ReadFile("../../docs/simulation.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if code := run([]string{"-quick", "-seed", "1", "-workers", "5", "-faults", "2"}, &out, io.Discard); code != 0 {
+		t.Fatalf("exit code %d:\n%s", code, &out)
+	}
+	_, sites, _ := strings.Cut(out.String(), "\n\n")
+	sites, _, _ = strings.Cut(sites, "\n\n")
+	if !strings.Contains(string(document), sites) {
+		t.Errorf("docs/simulation.md does not hold this run:\n%s", sites)
 	}
 }
 
