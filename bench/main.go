@@ -40,6 +40,12 @@ func main() {
 	if slices.Equal(os.Args[1:], []string{"contend"}) {
 		os.Exit(exit(contend.Serve(os.Stdin, os.Stdout, ours.Start)))
 	}
+	if len(os.Args) == 3 && os.Args[1] == ours.WorkCommand {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		err := ours.Work(ctx, os.Args[2], os.Stdout, os.Stderr)
+		stop()
+		os.Exit(exit(err))
+	}
 	var o options
 	flag.StringVar(&o.only, "only", "", "measure only the benchmark of this `name`")
 	flag.IntVar(&o.repeats, "repeats", 0, "how many `rounds` count; 0 means as many as the benchmark asks for")

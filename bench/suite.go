@@ -66,7 +66,7 @@ type promise struct {
 func suite() []benchmark {
 	return []benchmark{
 		warmAction(), warmThroughput(), coldSession(), coldFullPage(), busPath(), codec(),
-		memoryHeld(), rehydrate(), sessionsLogical(), ownershipCost(), snapshots(),
+		memoryHeld(), rehydrate(), sessionsLogical(), failover(), ownershipCost(), scaleOut(), snapshots(),
 	}
 }
 

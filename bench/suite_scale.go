@@ -80,3 +80,51 @@ func snapshots() benchmark {
 		},
 	}
 }
+
+func failover() benchmark {
+	limit := func(suffix, what string, m report.Measure, us float64) promise {
+		return promise{suffix: suffix, measure: m, against: what, limit: us, bar: 1}
+	}
+	return benchmark{
+		name:  "failover",
+		title: "One of three worker processes is lost under 500 commands a second: how long its partitions wait.",
+		method: "Real worker processes on one NATS server, without a browser: an action takes 20 ms. A round kills one worker (SIGKILL), ends one " +
+			"(SIGTERM), and stops one for 5 s (SIGSTOP). The time of a partition is from the signal, or from when there was a command for it, until the " +
+			"result of the first action on another worker is stored. The reference is the promised time. Every command must succeed. " +
+			"What the same does to a cluster, and that nothing is lost or done twice, is what `make cluster-test` counts.",
+		counted: true, jobs: 3, repeats: 7,
+		contenders: []contender{ourContender("Parley", "failover")},
+		promises: []promise{
+			limit("kill", "1 s", report.FailoverKill, 1e6),
+			limit("stop", "300 ms", report.FailoverStop, 300e3),
+			limit("pause", "2.5 s", report.FailoverPause, 2.5e6),
+		},
+	}
+}
+
+// idealRate is what a worker with lanes lanes can do at most in a second, when
+// an action takes 20 ms.
+const (
+	lanes     = 4
+	idealRate = lanes * 1000 / 20
+)
+
+func scaleOut() benchmark {
+	full := func(suffix, who string) promise {
+		return promise{suffix: suffix, who: who, measure: report.PerWorker, against: "ideal", limit: idealRate, bar: 0.9, atLeast: true}
+	}
+	return benchmark{
+		name:  "scale-out",
+		title: "One, two and four worker processes with more to do than they can: what each of them does.",
+		method: "Real worker processes with 4 lanes each on one NATS server, without a browser: an action takes 20 ms. So 200 actions a second are " +
+			"ideal for each worker, and two cores suffice for four. All commands of a round are there at once, for 128 sessions. " +
+			"The time is from the first publication to the last result.",
+		counted: true, window: lanes, jobs: 640, repeats: 5,
+		contenders: []contender{
+			ourContender("Parley, four workers", "scale-4"),
+			{name: "two", what: "Parley, two workers", command: []string{self(), "contend"}, job: "scale-2"},
+			{name: "one", what: "Parley, one worker", command: []string{self(), "contend"}, job: "scale-1"},
+		},
+		promises: []promise{full("4", "ours"), full("2", "two"), full("1", "one")},
+	}
+}

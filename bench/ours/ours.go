@@ -23,6 +23,14 @@ func Start(s contend.Setup) (contend.Job, error) {
 		return startRehydrate(ctx, s)
 	case "memory-held":
 		return &memory{setup: s}, nil
+	case "scale-1":
+		return startScale(ctx, s, 1)
+	case "scale-2":
+		return startScale(ctx, s, 2)
+	case "scale-4":
+		return startScale(ctx, s, 4)
+	case "failover":
+		return startFailover(ctx, s)
 	case "snapshots":
 		return startSnapshots(ctx, s)
 	case "cold-light":
