@@ -91,10 +91,10 @@ func TestRestoresNearTheOptimum(t *testing.T) {
 		length              time.Duration
 	}{
 		{"two minutes", 1, 100, 2 * time.Minute},
-		{"ten minutes", 1, 100, 10 * time.Minute},
+		{"six minutes", 1, 50, 6 * time.Minute},
 		{"few commands", 1, 20, 10 * time.Minute},
-		{"flat", 0.8, 100, 5 * time.Minute},
-		{"steep", 1.2, 100, 5 * time.Minute},
+		{"flat", 0.8, 100, 2 * time.Minute},
+		{"steep", 1.2, 100, 2 * time.Minute},
 		{"steep, few commands", 1.1, 30, 10 * time.Minute},
 	}
 	const bar = 1.3
@@ -124,7 +124,7 @@ func TestConversationsStayOpen(t *testing.T) {
 	t.Parallel()
 	for _, perSecond := range []float64{20, 100} {
 		seed := rand.Uint64()
-		trace := talks(seed, perSecond, 15*time.Minute)
+		trace := talks(seed, perSecond, 6*time.Minute)
 		ours, recent := restores(t, trace, 100), model.LeastRecent(sessionsOf(trace), 100)
 		t.Logf("seed %d: %d commands, %d restores, %d by least recent use", seed, len(trace), ours, recent)
 		if float64(ours) > 1.1*float64(recent) {
