@@ -1,0 +1,38 @@
+package app
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/parley-chat/parley/internal/telemetry"
+)
+
+// TestFiguresAreExplained holds docs/operations.md: every figure of the process
+// is in it.
+func TestFiguresAreExplained(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &System{}
+	seen := map[string]bool{}
+	for _, figures := range [][]telemetry.Figure{s.ownership(), s.residency()} {
+		for _, f := range figures {
+			seen[f.Name] = true
+			if !strings.Contains(string(text), "`"+f.Name+"`") {
+				t.Errorf("docs/operations.md does not explain %s", f.Name)
+			}
+			if f.Counts != strings.HasSuffix(f.Name, "_total") {
+				t.Errorf("%s counts: %t, and its name says otherwise", f.Name, f.Counts)
+			}
+			if f.Help == "" || !strings.HasSuffix(f.Help, ".") {
+				t.Errorf("%s has the help %q", f.Name, f.Help)
+			}
+		}
+	}
+	if len(seen) < 18 {
+		t.Errorf("there are %d figures", len(seen))
+	}
+}
