@@ -33,6 +33,18 @@ type Options struct {
 	// Sessions is how many sessions one browser process serves before it is
 	// replaced. 0 is 2,000.
 	Sessions int
+	// MaxAge is how long a browser process runs before it is replaced. 0 is 12
+	// hours, and a negative time is for ever.
+	MaxAge time.Duration
+	// MaxMemory is how many bytes (PSS) the processes of one browser may use
+	// before it is replaced. 0 is no limit.
+	MaxMemory int64
+	// Leave is how long a browser that is being replaced waits for its tabs to be
+	// closed, before it ends with them. 0 is 5 minutes.
+	Leave time.Duration
+	// Watch is how often the browsers are looked at for age and memory. 0 is 15
+	// seconds.
+	Watch time.Duration
 	// Fresh makes every session start in a browser context that nobody has
 	// used. Without it, the context of a light page is cleaned after its
 	// session, and serves the next one of the same address and hosts.
@@ -68,6 +80,9 @@ func (o Options) filled() Options {
 	o.Tabs = orDefault(o.Tabs, 100)
 	o.Spare = max(orDefault(o.Spare, 2), 0)
 	o.Sessions = orDefault(o.Sessions, 2000)
+	o.MaxAge = orDefault(o.MaxAge, 12*time.Hour)
+	o.Leave = orDefault(o.Leave, 5*time.Minute)
+	o.Watch = orDefault(o.Watch, 15*time.Second)
 	o.Window.Width = orDefault(o.Window.Width, windowWidth)
 	o.Window.Height = orDefault(o.Window.Height, windowHeight)
 	o.UID = orDefault(o.UID, nobody)
@@ -122,6 +137,7 @@ type Pool struct {
 	starting map[kind]*start
 	retired  map[*process]struct{}
 	tabs     int
+	counts   PoolStats // only its counters
 	closed   bool
 }
 
@@ -159,6 +175,8 @@ func (p *Pool) Start(ctx context.Context) error {
 	p.launcher = l
 	p.mu.Unlock()
 	p.egress.uid.Store(int64(l.uid))
+	background := context.WithoutCancel(ctx)
+	p.spawn(func() { p.supervise(background) })
 	proc, err := p.process(ctx, light)
 	if err != nil {
 		return err
@@ -174,13 +192,7 @@ func (p *Pool) Close(ctx context.Context) error {
 		p.closed = true
 		close(p.stop)
 	}
-	var procs []*process
-	for _, list := range p.procs {
-		procs = append(procs, list...)
-	}
-	for proc := range p.retired {
-		procs = append(procs, proc)
-	}
+	procs := p.all()
 	l := p.launcher
 	p.mu.Unlock()
 

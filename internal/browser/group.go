@@ -73,7 +73,7 @@ func waitOne(pid int, limit time.Duration) {
 	var watched []unix.PollFd
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err == nil {
-		defer unix.Close(fd) //nolint:errcheck // It is a handle, and no file.
+		defer unix.Close(fd)                                          //nolint:errcheck // It is a handle, and no file.
 		watched = []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // A descriptor is small.
 	} else {
 		limit = min(limit, pollEvery)

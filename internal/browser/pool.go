@@ -14,7 +14,8 @@ import (
 // A start is a browser that is being started, once for all who wait for it.
 type start struct {
 	done chan struct{}
-	err  error // valid after done
+	proc *process // valid after done
+	err  error    // valid after done
 }
 
 // Open opens the page for a new session, in a browser context of its own, and
@@ -27,10 +28,11 @@ func (p *Pool) Open(ctx context.Context, r Request) (*Tab, error) {
 	if err := p.reserve(); err != nil {
 		return nil, err
 	}
-	t, err := p.open(ctx, pl)
-	if errors.Is(err, fault.New(fault.BrowserCrashed, "")) && ctx.Err() == nil {
-		// The browser died under us, or just before. Its successor may work.
-		t, err = p.open(ctx, pl)
+	t, err := p.open(ctx, pl, (*process).take)
+	if died(err) && ctx.Err() == nil {
+		// The browser, or the renderer of a spare tab, died under us or just
+		// before. The other spare ones may have died with it.
+		t, err = p.open(ctx, pl, (*process).takeNew)
 	}
 	if err != nil {
 		p.release()
@@ -39,20 +41,27 @@ func (p *Pool) Open(ctx context.Context, r Request) (*Tab, error) {
 	return t, nil
 }
 
-func (p *Pool) open(ctx context.Context, pl plan) (*Tab, error) {
+// died reports whether the error says that a process of a browser has died.
+func died(err error) bool {
+	return errors.Is(err, fault.New(fault.BrowserCrashed, "")) || errors.Is(err, fault.New(fault.PageCrashed, ""))
+}
+
+func (p *Pool) open(ctx context.Context, pl plan, take func(*process, context.Context, string) (*Tab, error)) (*Tab, error) {
 	proc, err := p.process(ctx, pl.kind())
 	if err != nil {
 		return nil, err
 	}
-	t, err := proc.take(ctx, pl.key)
+	t, err := take(proc, ctx, pl.key)
 	if err != nil {
 		return nil, fmt.Errorf("preparing a tab: %w", proc.classify(err))
 	}
-	t.counted.Store(true)
 	if err := t.open(ctx, pl); err != nil {
-		t.counted.Store(false)
 		t.fail(err)
 		return nil, err
+	}
+	t.counted.Store(true)
+	if err := t.Err(); err != nil && t.counted.Swap(false) {
+		return nil, err // It died before it was counted: nobody else gives its place back.
 	}
 	p.spawn(func() { proc.refill() })
 	return t, nil
@@ -97,13 +106,8 @@ func (p *Pool) process(ctx context.Context, k kind) (*process, error) {
 			p.mu.Unlock()
 			return nil, errClosed()
 		}
-		var best *process
-		list := slices.DeleteFunc(slices.Clone(p.procs[k]), func(proc *process) bool { return proc.cause() != nil })
-		if len(list) > 0 {
-			best = slices.MinFunc(list, func(a, b *process) int { return cmp.Compare(a.load(), b.load()) })
-		}
-		share := (p.opts.Tabs + p.opts.Processes - 1) / p.opts.Processes
-		if best != nil && (len(list) >= p.opts.Processes || best.load() < share) {
+		best, filled := p.best(k)
+		if best != nil && !filled {
 			p.mu.Unlock()
 			return best, nil
 		}
@@ -123,6 +127,22 @@ func (p *Pool) process(ctx context.Context, k kind) (*process, error) {
 	}
 }
 
+// best returns the browser of the kind that should get the next session, or nil,
+// and whether one more should be started. One that is being replaced is taken
+// when there is no other. The caller holds mu.
+func (p *Pool) best(k kind) (best *process, filled bool) {
+	list := slices.DeleteFunc(slices.Clone(p.procs[k]), func(proc *process) bool { return proc.cause() != nil })
+	if fit := slices.DeleteFunc(slices.Clone(list), (*process).worn); len(fit) > 0 {
+		list = fit
+	}
+	if len(list) == 0 {
+		return nil, true
+	}
+	best = slices.MinFunc(list, func(a, b *process) int { return cmp.Compare(a.load(), b.load()) })
+	share := (p.opts.Tabs + p.opts.Processes - 1) / p.opts.Processes
+	return best, len(list) < p.opts.Processes && best.load() >= share
+}
+
 // begin starts a browser in the background, or returns the start under way.
 // The caller holds mu.
 func (p *Pool) begin(ctx context.Context, k kind) *start {
@@ -139,6 +159,9 @@ func (p *Pool) begin(ctx context.Context, k kind) *start {
 		p.mu.Lock()
 		delete(p.starting, k)
 		alive := err == nil && proc.cause() == nil
+		if err == nil {
+			p.counts.Started++
+		}
 		if alive {
 			p.procs[k] = append(p.procs[k], proc)
 		}
@@ -151,7 +174,7 @@ func (p *Pool) begin(ctx context.Context, k kind) *start {
 		case err == nil && !alive:
 			err = fault.New(fault.BrowserCrashed, "the browser died at its start")
 		}
-		st.err = err
+		st.proc, st.err = proc, err
 		close(st.done)
 	})
 	return st
@@ -188,24 +211,10 @@ func (p *Pool) forget(proc *process) {
 	if p.closed {
 		return
 	}
+	p.counts.Crashed++
 	p.log.LogAttrs(context.Background(), slog.LevelWarn, "browser died",
 		slog.String("kind", string(proc.kind)), slog.Int("pid", proc.cmd.Process.Pid), slog.String("exit", proc.exit()))
 	if len(p.procs[proc.kind]) == 0 {
 		p.begin(context.Background(), proc.kind)
-	}
-}
-
-// retire stops giving sessions to the browser, and starts its successor. It
-// ends with its last tab.
-func (p *Pool) retire(ctx context.Context, proc *process) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	list := p.procs[proc.kind]
-	if i := slices.Index(list, proc); i >= 0 {
-		p.procs[proc.kind] = slices.Delete(list, i, i+1)
-		p.retired[proc] = struct{}{}
-		if len(p.procs[proc.kind]) == 0 && !p.closed {
-			p.begin(ctx, proc.kind)
-		}
 	}
 }

@@ -29,24 +29,27 @@ const (
 
 // A process is one running browser: its process group, its pipe, its folder.
 type process struct {
-	pool   *Pool
-	kind   kind
-	dir    string
-	cmd    *exec.Cmd
-	conn   *conn
-	root   *session
-	output *output
-	outlet *outlet       // what the browser itself uses: it reaches nothing
-	pacer  *pacer        // nil when the browser makes its frames itself
-	ended  chan struct{} // closed when no process and no file of it is left
-	filler chan struct{} // of capacity 1: held by who prepares spare tabs
+	pool    *Pool
+	kind    kind
+	dir     string
+	cmd     *exec.Cmd
+	conn    *conn
+	root    *session
+	output  *output
+	outlet  *outlet // what the browser itself uses: it reaches nothing
+	pacer   *pacer  // nil when the browser makes its frames itself
+	born    time.Time
+	ended   chan struct{} // closed when no process and no file of it is left
+	retired chan struct{} // closed when it takes no more sessions
+	filler  chan struct{} // of capacity 1: held by who prepares spare tabs
 
 	mu     sync.Mutex // guards the fields below
 	tabs   map[*Tab]struct{}
 	spares []*Tab
 	served int
-	why    error // why it is dead, nil while it lives
-	gone   bool  // its process id may belong to somebody else now
+	wear   string // why it is being replaced, or ""
+	why    error  // why it is dead, nil while it lives
+	gone   bool   // its process id may belong to somebody else now
 }
 
 // launch starts a browser and waits until it answers. When it fails, nothing
@@ -58,9 +61,11 @@ func (p *Pool) launch(ctx context.Context, k kind) (*process, error) {
 	}
 	proc := &process{
 		pool: p, kind: k, outlet: outlet,
-		ended:  make(chan struct{}),
-		filler: make(chan struct{}, 1),
-		tabs:   map[*Tab]struct{}{},
+		born:    time.Now(),
+		ended:   make(chan struct{}),
+		retired: make(chan struct{}),
+		filler:  make(chan struct{}, 1),
+		tabs:    map[*Tab]struct{}{},
 	}
 	if paced(p.launcher.bin, k, p.opts) {
 		proc.pacer = newPacer()

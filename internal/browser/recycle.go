@@ -166,11 +166,14 @@ func (r *room) clear(ctx context.Context, t *Tab, old past, origin place) error 
 	return err
 }
 
-// unused fails when the jar of a room that is used again is not empty any more.
+// unused fails when the jar of a room that is used again is not empty any more,
+// or is not shown: after the death of a renderer, Chromium may never show it.
 func (r *room) unused(ctx context.Context) error {
 	if r.key == "" {
 		return nil
 	}
+	ctx, stop := context.WithTimeout(ctx, disposeLimit)
+	defer stop()
 	jar, err := call(ctx, r.proc.root, storage.GetCookies, storage.GetCookiesParams{BrowserContextID: r.id})
 	if err == nil && len(jar.Cookies) > 0 {
 		err = fmt.Errorf("%w: it has %d cookies", errUnclean, len(jar.Cookies))
@@ -204,13 +207,6 @@ func (proc *process) keep(t *Tab, key string) error {
 		extra.fail(fault.New(fault.ShuttingDown, "the tab was not needed"))
 	}
 	return nil
-}
-
-// worn reports whether the browser takes no more sessions.
-func (proc *process) worn() bool {
-	proc.mu.Lock()
-	defer proc.mu.Unlock()
-	return proc.why != nil || proc.served >= proc.pool.opts.Sessions
 }
 
 // handleAfter reads the events of a tab that is being left: a dialog box must

@@ -17,6 +17,8 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/cdproto/storage"
+
+	"github.com/parley-chat/parley/internal/fault"
 )
 
 //go:embed restore.js
@@ -105,7 +107,9 @@ func (t *Tab) restore(ctx context.Context, s *Storage) ([]waiter, error) {
 	t.fillings = list
 	t.mu.Unlock()
 	sent := t.plant(t.session, list)
-	if err := t.room.tasted(ctx, s.Cookies, jar); err != nil {
+	limited, cancel := context.WithTimeoutCause(ctx, prepareLimit, fault.New(fault.PageLoadFailed, "the browser took no cookies within %s", prepareLimit))
+	defer cancel()
+	if err := t.room.tasted(limited, s.Cookies, jar); err != nil {
 		return nil, fmt.Errorf("restoring the cookies: %w", t.lost(err))
 	}
 	return sent, nil

@@ -18,6 +18,7 @@ import (
 )
 
 const (
+	// prepareLimit is how long a blank tab may take.
 	prepareLimit = 15 * time.Second
 	// disposeLimit is how long a browser context may take to go. Then its
 	// renderer is killed, and then the browser.
@@ -167,13 +168,13 @@ func (r *room) dispose() {
 	ctx, cancel := r.proc.pool.bound(context.Background())
 	defer cancel()
 	gone := begin(r.proc.root, target.DisposeBrowserContext, target.DisposeBrowserContextParams{BrowserContextID: r.id})
-	if r.answered(ctx, gone, disposeLimit) || ctx.Err() != nil {
+	if r.proc.answered(ctx, gone.reply, disposeLimit) || ctx.Err() != nil {
 		return
 	}
 	log := r.proc.pool.log
 	log.LogAttrs(ctx, slog.LevelWarn, "browser context does not close", slog.String("kind", string(r.proc.kind)))
 	r.proc.killBusiest(ctx)
-	if r.answered(ctx, gone, killLimit) || ctx.Err() != nil {
+	if r.proc.answered(ctx, gone.reply, killLimit) || ctx.Err() != nil {
 		return
 	}
 	log.LogAttrs(ctx, slog.LevelError, "browser does not close a context and is killed", slog.String("kind", string(r.proc.kind)))
@@ -183,20 +184,20 @@ func (r *room) dispose() {
 // answered waits for the answer, good or bad, no longer than limit after the
 // browser said anything at all: a page may have filled the pipe with events
 // that come first.
-func (r *room) answered(ctx context.Context, f future[cdp.Empty], limit time.Duration) bool {
+func (proc *process) answered(ctx context.Context, r *reply, limit time.Duration) bool {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
-	read := r.proc.conn.read.Load()
+	read := proc.conn.read.Load()
 	for range maxPatience {
 		select {
-		case a := <-f.reply.done:
-			f.reply.done <- a // for who asks again
+		case a := <-r.done:
+			r.done <- a // for who asks again
 			return true
 		case <-ctx.Done():
 			return false
 		case <-timer.C:
 		}
-		now := r.proc.conn.read.Load()
+		now := proc.conn.read.Load()
 		if now == read {
 			return false
 		}

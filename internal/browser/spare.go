@@ -6,22 +6,21 @@ import (
 	"slices"
 	"syscall"
 
+	cdpbrowser "github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/cdproto/cdp"
+
 	"github.com/parley-chat/parley/internal/fault"
 )
 
 // take returns a prepared tab, or prepares one now.
 func (proc *process) take(ctx context.Context, key string) (*Tab, error) {
+	proc.serve(ctx)
 	proc.mu.Lock()
-	proc.served++
-	worn := proc.served >= proc.pool.opts.Sessions
 	t := proc.pick(key)
 	if t == nil {
 		t = proc.pick("")
 	}
 	proc.mu.Unlock()
-	if worn {
-		proc.pool.retire(ctx, proc)
-	}
 	if t == nil {
 		return proc.prepare(ctx)
 	}
@@ -30,6 +29,23 @@ func (proc *process) take(ctx context.Context, key string) (*Tab, error) {
 		return proc.prepare(ctx)
 	}
 	return t, nil
+}
+
+// takeNew prepares a tab now, for a session of any key.
+func (proc *process) takeNew(ctx context.Context, _ string) (*Tab, error) {
+	proc.serve(ctx)
+	return proc.prepare(ctx)
+}
+
+// serve counts a session, and sees to a successor after the last one.
+func (proc *process) serve(ctx context.Context) {
+	proc.mu.Lock()
+	proc.served++
+	worn := proc.served >= proc.pool.opts.Sessions
+	proc.mu.Unlock()
+	if worn {
+		proc.wearOut(ctx, wornBySessions)
+	}
 }
 
 // pick takes the youngest spare tab of the key off the list, or returns nil. A
@@ -44,8 +60,25 @@ func (proc *process) pick(key string) *Tab {
 	return nil
 }
 
-// prepare makes a browser context with a blank tab.
+// prepare makes a browser context with a blank tab, within a limit. A browser
+// that does not even say that it lives is ended.
 func (proc *process) prepare(ctx context.Context) (*Tab, error) {
+	bounded, cancel := context.WithTimeout(ctx, prepareLimit)
+	defer cancel()
+	t, err := proc.make(bounded)
+	if err == nil || bounded.Err() == nil || ctx.Err() != nil {
+		return t, err
+	}
+	if proc.answered(ctx, begin(proc.root, cdpbrowser.GetVersion, cdp.Empty{}).reply, killLimit) || ctx.Err() != nil {
+		return nil, fault.New(fault.BrowserBusy, "the browser prepared no tab within %s", prepareLimit).Because(err)
+	}
+	hung := fault.New(fault.BrowserCrashed, "the browser hung and was killed")
+	proc.kill(hung)
+	return nil, hung.Because(err)
+}
+
+// make does the work of prepare.
+func (proc *process) make(ctx context.Context) (*Tab, error) {
 	r, err := proc.newRoom(ctx)
 	if err != nil {
 		return nil, err
@@ -72,8 +105,14 @@ func (proc *process) fill(ctx context.Context) error {
 			return proc.classify(err)
 		}
 		proc.mu.Lock()
-		proc.spares = append(proc.spares, t)
+		wanted := proc.wear == ""
+		if wanted {
+			proc.spares = append(proc.spares, t)
+		}
 		proc.mu.Unlock()
+		if !wanted {
+			t.fail(fault.New(fault.ShuttingDown, "the browser takes no more sessions"))
+		}
 	}
 	return nil
 }
@@ -83,15 +122,13 @@ func (proc *process) fill(ctx context.Context) error {
 func (proc *process) refill() {
 	ctx, cancel := proc.pool.bound(context.Background())
 	defer cancel()
-	ctx, stop := context.WithTimeout(ctx, prepareLimit)
-	defer stop()
 	_ = proc.fill(ctx)
 }
 
 func (proc *process) wants() bool {
 	proc.mu.Lock()
 	defer proc.mu.Unlock()
-	return proc.why == nil && proc.served < proc.pool.opts.Sessions && proc.fresh() < proc.pool.opts.Spare
+	return proc.why == nil && proc.wear == "" && proc.fresh() < proc.pool.opts.Spare
 }
 
 // fresh is the number of spare tabs that belong to no key. The caller holds mu.
@@ -118,10 +155,10 @@ func (proc *process) remove(t *Tab) {
 	if i := slices.Index(proc.spares, t); i >= 0 {
 		proc.spares = slices.Delete(proc.spares, i, i+1)
 	}
-	worn := proc.served >= proc.pool.opts.Sessions && len(proc.tabs) == len(proc.spares)
+	last := proc.leaves() && len(proc.tabs) == len(proc.spares)
 	proc.mu.Unlock()
-	if worn {
-		proc.kill(errors.New("the browser has served its number of sessions"))
+	if last {
+		proc.kill(errReplaced())
 	}
 }
 
