@@ -19,6 +19,7 @@ import (
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/session"
 	"github.com/parley-chat/parley/internal/standin/shop"
+	"github.com/parley-chat/parley/internal/vault"
 	"github.com/parley-chat/parley/internal/worker"
 	"github.com/parley-chat/parley/schemas"
 )
@@ -70,6 +71,8 @@ type plan struct {
 	session session.Options
 	worker  worker.Options
 	log     *slog.Logger
+	// keys, if set, has sessions stored, and moved with their partitions.
+	keys *vault.Keyring
 }
 
 func demoSites() []actions.Site {
@@ -118,7 +121,14 @@ func setup(t testing.TB, p plan) *rig {
 		_, err := r.bus.Publish(ctx, subject, e)
 		return err
 	}
+	if p.keys != nil {
+		kv, err := r.bus.KV(t.Context(), bus.BucketSessions)
+		must(t, err)
+		p.session.Snapshots, err = session.NewStore(kv, p.keys, time.Hour)
+		must(t, err)
+	}
 	r.sessions = session.New(p.log, p.session)
+	p.worker.HandOver, p.worker.Lost = r.sessions.HandOver, r.sessions.Lose
 	p.worker.Bus, p.worker.Catalog, p.worker.Schemas, p.worker.Sessions = r.bus, r.catalog, r.schemas, r.sessions
 	p.worker.Site, p.worker.Sites = r.site, func() []actions.Site { return r.sites }
 	p.worker.Repeated = func(_ context.Context, result event.Result) { r.reports.repeated <- result }
