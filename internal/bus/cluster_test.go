@@ -11,17 +11,18 @@ import (
 )
 
 // TestACluster runs the whole way on three servers, and then without the one
-// that leads the queue.
+// that leads the queue; then two workers share the work, and one is killed.
 func TestACluster(t *testing.T) {
 	t.Parallel()
 	c := bustest.ServeCluster(t)
-	o := bus.Options{URL: c.URL(), Replicas: 3, Timeout: time.Minute}
+	all := c.URL() // Of all three, also when one has stopped.
+	o := bus.Options{URL: all, Replicas: 3, Timeout: time.Minute}
 	b := bustest.Open(t, o)
 	if err := b.EnsureTopology(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan string, 100)
-	work(t, bustest.Connect(t, o), bus.CommandOptions{}, func(ctx context.Context, d *bus.Delivery) error {
+	stop := work(t, bustest.Connect(t, o), bus.CommandOptions{}, func(ctx context.Context, d *bus.Delivery) error {
 		e, err := d.Envelope()
 		if err != nil {
 			return err
@@ -60,4 +61,27 @@ func TestACluster(t *testing.T) {
 			t.Errorf("done: %s, want %s", got, id)
 		}
 	}
+	stop()
+
+	l := newLedger(t)
+	startProcess(t, all, 3, l, "one")
+	two := startProcess(t, all, 3, l, "two")
+	bustest.Until(t, "both share the partitions", func() bool { return shared(t, b, 2) })
+	load := startLoad(t, b, 50, 100)
+	if err := waitFor(t.Context(), 2*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	killed := time.Now()
+	if err := two.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	bustest.Until(t, "one has all partitions", func() bool { return shared(t, b, 1) })
+	stored, at := load.stop()
+	total := 0
+	for _, ids := range stored {
+		total += len(ids)
+	}
+	bustest.Until(t, "all is done", func() bool { return l.count() >= total })
+	l.verdict(t, stored)
+	within(t, "kill -9", recovery(l, at, "two", killed), 4900*time.Millisecond) // Below the life of a key.
 }

@@ -146,7 +146,7 @@ func (m *member) alone(ctx context.Context, l *lease, mode *mode, fresh bool, se
 	defer m.bus.counters.served.Add(-1)
 	within, stop := mode.within(ctx)
 	defer stop()
-	err = m.receive(within, at, m.o.Held, func(msg jetstream.Msg) { m.offer(ctx, l, msg) }, func() {
+	err = m.inStep(ctx, within, at, m.o.Held, func(msg jetstream.Msg) { m.offer(ctx, l, msg) }, func() {
 		if ctx.Err() != nil {
 			m.lanes.shut(l)
 		}
@@ -280,7 +280,7 @@ func (m *member) giveUp(ctx context.Context, l *lease, ours entry, failed error)
 	}
 	if !l.gone.CompareAndSwap(false, true) {
 		m.bus.counters.lost.Add(1)
-		m.log.LogAttrs(ctx, slog.LevelWarn, "partition taken by another worker", slog.Int("partition", l.partition), slog.Uint64("fence", l.fence))
+		m.log.LogAttrs(ctx, slog.LevelInfo, "partition taken by another worker", slog.Int("partition", l.partition), slog.Uint64("fence", l.fence))
 		if m.o.Lost != nil {
 			m.o.Lost(l.partition)
 		}
@@ -410,7 +410,7 @@ func (m *member) free(ctx context.Context, l *lease, ours entry) entry {
 			return at
 		}
 		if !m.bus.pause(ctx, pause) {
-			m.log.LogAttrs(ctx, slog.LevelWarn, "partition not freed, it is with our key", slog.Int("partition", l.partition), slog.Any("err", err))
+			m.log.LogAttrs(ctx, slog.LevelInfo, "partition not freed, it is with our key", slog.Int("partition", l.partition), slog.Any("err", err))
 			return entry{}
 		}
 	}

@@ -55,4 +55,3 @@ func (k *KV) Purge(ctx context.Context, key string) error {
 		return k.kv.Purge(ctx, key, jetstream.PurgeTTL(purgeLife))
 	})
 }
-

@@ -50,7 +50,7 @@ func newLedger(t testing.TB) *ledger {
 	t.Helper()
 	l := &ledger{fences: map[string]uint64{}, byID: map[string]int{}, workers: map[string]struct{}{}}
 	l.Server = httptest.NewServer(l)
-	t.Cleanup(l.Server.Close)
+	t.Cleanup(l.Close)
 	return l
 }
 
@@ -131,6 +131,15 @@ func (l *ledger) verdict(t testing.TB, sent map[string][]string) {
 type page struct {
 	url, worker string
 	bus         *bus.Bus
+	client      *http.Client
+}
+
+// newPage returns the page for a worker. Its client ends with the test.
+func newPage(t testing.TB, address, worker string, b *bus.Bus) page {
+	t.Helper()
+	transport := &http.Transport{MaxIdleConnsPerHost: 64}
+	t.Cleanup(transport.CloseIdleConnections)
+	return page{url: address, worker: worker, bus: b, client: &http.Client{Transport: transport, Timeout: 30 * time.Second}}
 }
 
 // ask looks at the page, or acts on it.
@@ -143,7 +152,7 @@ func (p page) ask(ctx context.Context, method string, d *bus.Delivery, e event.E
 	if err != nil {
 		return "", err
 	}
-	res, err := http.DefaultClient.Do(r)
+	res, err := p.client.Do(r)
 	if err != nil {
 		return "", fault.New(fault.PageHung, "asking the page").Because(err)
 	}
@@ -240,12 +249,12 @@ type process struct {
 }
 
 // startProcess starts a worker, which acts on the ledger's pages.
-func startProcess(t testing.TB, url string, replicas int, l *ledger, name string) *process {
+func startProcess(t testing.TB, nats string, replicas int, l *ledger, name string) *process {
 	t.Helper()
 	p := &process{
 		t: t, name: name, gone: make(chan struct{}),
 		Cmd: exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0], "-test.run=^TestWorkerProcess$", "-test.timeout=120s",
-			url, strconv.Itoa(replicas), l.URL, name),
+			nats, strconv.Itoa(replicas), l.URL, name),
 	}
 	p.Stderr = t.Output()
 	if err := p.Start(); err != nil {
@@ -257,9 +266,9 @@ func startProcess(t testing.TB, url string, replicas int, l *ledger, name string
 }
 
 // tell sends the process a signal.
-func (p *process) tell(signal syscall.Signal) {
+func (p *process) tell(what syscall.Signal) {
 	p.t.Helper()
-	if err := p.Process.Signal(signal); err != nil {
+	if err := p.Process.Signal(what); err != nil {
 		p.t.Errorf("telling %s: %v", p.name, err)
 	}
 }
@@ -276,11 +285,10 @@ func TestWorkerProcess(t *testing.T) { //nolint:paralleltest // It is a process 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	b := bustest.Connect(t, bus.Options{URL: flag.Arg(0), Replicas: replicas, Timeout: time.Minute})
-	p := page{url: flag.Arg(2), worker: flag.Arg(3), bus: b}
-	if err := b.Commands(ctx, bus.CommandOptions{Worker: p.worker, TTL: 2 * time.Second}, p.handle); err != nil {
+	p := newPage(t, flag.Arg(2), flag.Arg(3), b)
+	if err := b.Commands(ctx, bus.CommandOptions{Worker: p.worker}, p.handle); err != nil {
 		t.Errorf("Commands: %v", err)
 	}
-	http.DefaultClient.CloseIdleConnections()
 }
 
 // load publishes commands for sessions, in turn, at a steady rate, until it is
@@ -325,11 +333,13 @@ func startLoad(t testing.TB, b *bus.Bus, sessions, perSecond int) load {
 			}
 		}
 	}()
-	return load{stop: func() (map[string][]string, map[string]time.Time) {
+	stop := func() (map[string][]string, map[string]time.Time) {
 		cancel()
 		<-done
 		return sent, at
-	}}
+	}
+	t.Cleanup(func() { stop() })
+	return load{stop}
 }
 
 // recovery returns, for each partition that the worker had before the moment,

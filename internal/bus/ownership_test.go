@@ -310,7 +310,7 @@ func TestANameIsOneWorkers(t *testing.T) {
 	untilShared(t, b, 1)
 	wantReason(t, b.Commands(t.Context(), bus.CommandOptions{Worker: "one"}, nothing), fault.BadConfig)
 	// When its connection is gone, the name is free at once, and so is its work.
-	e := publish(t, b, "s1")
+	publish(t, b, "s1")
 	bustest.Until(t, "the first worker did it", func() bool { return s.Messages("CMD") == 0 })
 	proxy.Cut()
 	start := time.Now()
@@ -320,7 +320,7 @@ func TestANameIsOneWorkers(t *testing.T) {
 		came <- got.ID
 		return err
 	})
-	if e = publish(t, b, "s1"); receive(t, came, "the command") != e.ID {
+	if e := publish(t, b, "s1"); receive(t, came, "the command") != e.ID {
 		t.Error("it is another one")
 	}
 	if took := time.Since(start); took > bearable {
@@ -442,7 +442,7 @@ func TestTheWayOfCommandsChangesUnderLoad(t *testing.T) {
 	l := newLedger(t)
 	start := func(name string) (stop func()) {
 		at := s.Bus()
-		p := page{url: l.URL, worker: name, bus: at}
+		p := newPage(t, l.URL, name, at)
 		return work(t, at, bus.CommandOptions{Worker: name}, p.handle)
 	}
 	start("one")

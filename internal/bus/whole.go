@@ -133,7 +133,7 @@ func (m *member) receiveAll(ctx context.Context, name string, leases []*lease) e
 		if err == nil {
 			pause = retryFirst
 			m.bus.counters.served.Add(partitions)
-			err = m.receive(ctx, at, most, func(msg jetstream.Msg) {
+			err = m.inStep(ctx, ctx, at, most, func(msg jetstream.Msg) {
 				if n := partitionOf(msg.Subject()); n >= 0 {
 					m.offer(ctx, leases[n], msg)
 				}

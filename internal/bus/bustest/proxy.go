@@ -1,6 +1,7 @@
 package bustest
 
 import (
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -127,7 +128,7 @@ func (p *Proxy) copy(to, from net.Conn) {
 			}
 		}
 		if err != nil {
-			if err != io.EOF && !strings.Contains(err.Error(), "closed") && !strings.Contains(err.Error(), "reset") {
+			if !errors.Is(err, io.EOF) && !strings.Contains(err.Error(), "closed") && !strings.Contains(err.Error(), "reset") {
 				p.t.Errorf("the proxy reads: %v", err)
 			}
 			return
