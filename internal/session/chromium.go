@@ -31,11 +31,3 @@ func (t chromiumTab) OpenPage(ctx context.Context, r Request) (Tab, error) {
 	}
 	return chromiumTab{further}, nil
 }
-
-// Retire implements Tab.
-func (t chromiumTab) Retire() <-chan struct{} {
-	if retiring, ok := any(t.Tab).(interface{ Retire() <-chan struct{} }); ok {
-		return retiring.Retire()
-	}
-	return nil
-}

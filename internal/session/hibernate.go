@@ -32,15 +32,16 @@ func (h *held) rest(ctx context.Context, why string) (dropped []string, err erro
 	if h.main == nil {
 		return nil, nil
 	}
-	sleeps := h.m.o.Snapshots != nil && !h.lost.Load()
-	if sleeps {
-		h.read(ctx)
-		if h.webview != nil {
-			dropped = []string{"webview"}
-		}
-		h.sleeping = why
+	if h.m.o.Snapshots == nil || h.lost.Load() || h.main.gone() {
+		return nil, h.close(ctx, why)
 	}
-	err = h.close(ctx, why)
+	h.read(ctx)
+	if h.webview != nil {
+		dropped, err = []string{"webview"}, h.webview.end(ctx, why)
+	}
+	h.sleeping = why
+	err = errors.Join(err, h.main.leave(ctx, why, h.m.work.Go))
+	h.catchUp()
 	h.sleeping = ""
 	return dropped, err
 }
@@ -66,6 +67,7 @@ func (h *held) put(ctx context.Context, why string, had bool, dropped []string) 
 // awake says that the session could not be hibernated: its page has ended, and
 // only this worker knows what it was like.
 func (h *held) awake(why string, had bool, err error) error {
+	h.m.seen.unstored.Add(1)
 	if had && h.m.o.Snapshots != nil {
 		h.tellEnded(why, h.m.o.Now().UTC(), bare(h.site.URL))
 	}
@@ -164,6 +166,9 @@ func (h *held) giveBack(used bool) {
 	<-h.lane
 	if used && !h.lost.Load() {
 		h.m.warden.end(h.key)
+	}
+	if h.due.Load() {
+		h.saveDue() // The timer has found the lane taken.
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -476,8 +477,8 @@ func TestClockJumps(t *testing.T) {
 		shift.Store(int64(jump))
 		must(t, w.Evict(t.Context(), w.key(v)))
 		shift.Store(int64(-jump))
-		w.visit(v, 1, func(l *session.Lease, env actions.Env) {
-			if got := w.seen(env); !env.State.Open || got.Own != fmt.Sprint(i+2) {
+		w.visit(v, 1, func(_ *session.Lease, env actions.Env) {
+			if got := w.seen(env); !env.State.Open || got.Own != strconv.Itoa(i+2) {
 				t.Errorf("after a jump by %s: %+v, stored %+v", jump, env.State, got)
 			}
 		})

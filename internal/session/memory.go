@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -36,6 +37,7 @@ type memory struct {
 	was     *actions.State
 	storage *browser.Storage // of the last page, as it was last read
 	dropped []string         // what was too large
+	hung    int              // how often in a row a page has ended while it was made like that
 	reason  fault.Reason     // why the stored snapshot cannot be used; told once
 
 	// What is stored, as far as we know.
@@ -263,9 +265,10 @@ type Restoration struct {
 	Err error
 }
 
-// restore makes the new page like the last one was. A provider that cannot do
-// it, or a widget that does not come up, leaves an empty page: the command then
-// boots it or says what is wrong. Only a page that is gone is an error.
+// restore makes the new page like the last one was. A window that does not open
+// again, or a mode that the page no longer has, leaves the rest as it is; a
+// widget that does not come up is an error, and the next page is for another
+// try. So nothing is taken for granted of a page that is half restored.
 func (h *held) restore(ctx context.Context) error {
 	h.restored = nil
 	if h.mem.reason != "" {
@@ -280,16 +283,16 @@ func (h *held) restore(ctx context.Context) error {
 	was := h.state
 	h.mem.was = &was
 	h.state.Forget()
-	h.m.seen.restored.Add(1)
 	h.restored = &Restoration{State: was, SavedAt: h.mem.savedAt}
-	if was.Booted && h.provider.Restore != nil {
+	if was.Booted && h.provider.Restore != nil && h.mem.hung < 2 {
 		h.restored.Err = h.bringBack(ctx, was)
 	}
-	if h.main.gone() {
-		return fault.New(fault.PageCrashed, "the page ended while the session was restored").Because(h.main.tab.Err())
+	if err := h.restored.Err; err != nil && !tolerable(err) {
+		return fmt.Errorf("restoring session %s: %w", h.key, err)
 	}
+	h.m.seen.restored.Add(1)
 	if h.state.Booted || !was.Booted {
-		h.mem.was = nil // It is as it was.
+		h.mem.was, h.mem.hung = nil, 0 // It is as it was.
 	}
 	fact := event.SessionRestored{Booted: h.state.Booted, Open: h.state.Open, Mode: h.state.Mode, Storage: h.mem.storage != nil}
 	if !h.mem.savedAt.IsZero() {
@@ -299,17 +302,34 @@ func (h *held) restore(ctx context.Context) error {
 	return nil
 }
 
-// bringBack has the provider do it. What the page reports of it is no fact.
+// tolerable reports whether a page works though it is not quite like the last
+// one.
+func tolerable(err error) bool {
+	return slices.Contains([]fault.Reason{
+		fault.NotConfirmed, fault.NoInlineTarget, fault.ModeConflict, fault.ModeNotSupported, fault.SchemaViolation,
+	}, fault.From(err).Reason)
+}
+
+// bringBack has the provider do it. What the page reports of it is no fact. When
+// the page hangs or dies of it, the window stays closed the next time, and the
+// time after that the page begins empty.
 func (h *held) bringBack(ctx context.Context, was actions.State) error {
 	h.restoring = true
 	defer func() { h.restoring = false }()
 	h.restores++
-	by := Command{Key: event.DerivedID("restore", h.key, strconv.FormatUint(h.fence, 10), strconv.Itoa(h.restores)), Fence: h.fence, restoring: true}
+	by := Command{
+		Key:   event.DerivedID("restore", h.key, strconv.FormatUint(h.fence, 10), strconv.Itoa(h.restores)),
+		Fence: h.fence, restoring: true,
+	}
 	was.Opened, was.Closed, was.WebviewURL, was.Sight = 0, 0, "", actions.Sight{}
+	was.Open = was.Open && h.mem.hung == 0
 	h.state = was
 	err := h.provider.Restore(ctx, h.env(by, h.m.log))
 	if err != nil {
 		h.state.Forget()
+		if h.main.gone() || errors.Is(err, fault.New(fault.PageHung, "")) {
+			h.mem.hung++
+		}
 		h.m.log.LogAttrs(ctx, slog.LevelWarn, "a session cannot be brought back as it was",
 			slog.String("session", h.key), slog.Any("err", err))
 	}

@@ -98,6 +98,21 @@ func (p *page) end(ctx context.Context, why string) error {
 	}
 }
 
+// leave is end for a page that is well: it waits until everything that it had
+// said was heard, and not until nothing of it is left. closing does that.
+func (p *page) leave(ctx context.Context, why string, closing func(do func())) error {
+	p.why.CompareAndSwap(nil, why)
+	closing(func() { _ = p.tab.Close(ctx) }) // It goes anyway.
+	select {
+	case <-p.ended:
+		return nil
+	case <-ctx.Done():
+		p.deafen()
+		<-p.ended
+		return fault.From(context.Cause(ctx))
+	}
+}
+
 // reason says why the page ended, in the words of event.SessionEnded.
 func (p *page) reason() string {
 	if why, ok := p.why.Load().(string); ok {
