@@ -245,7 +245,12 @@ func (d *doctor) chromium(ctx context.Context, cfg *Config) {
 	if !d.flags.Verbose {
 		level = telemetry.NewLogger(d.Stderr, telemetry.LogOptions{Level: 12})
 	}
-	pool, err := browser.New(level, cfg.browserOptions(Parts{}))
+	options, err := cfg.browserOptions(Parts{})
+	if err != nil {
+		d.wrong("chromium", err)
+		return
+	}
+	pool, err := browser.New(level, options)
 	if err == nil {
 		starting, cancel := context.WithTimeout(ctx, 30*time.Second)
 		err = pool.Start(starting)

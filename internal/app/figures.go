@@ -1,12 +1,23 @@
 package app
 
-import "github.com/parley-chat/parley/internal/telemetry"
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/parley-chat/parley/internal/telemetry"
+)
+
+// measureEvery is the time between two measurements of the browsers' memory. A
+// measurement costs a millisecond for each process.
+const measureEvery = 10 * time.Second
 
 // watch adds the figures of the bus, the sessions and the browsers to the
 // metrics. docs/operations.md explains them.
 func (s *System) watch() {
 	s.metrics.Watch(s.ownership()...)
 	s.metrics.Watch(s.residency()...)
+	s.metrics.Watch(s.browsers()...)
 }
 
 // gauge and counter make figures out of whole numbers.
@@ -61,4 +72,33 @@ func (s *System) residency() []telemetry.Figure {
 		counter("parley_snapshots_invalid_total", "Stored sessions that could not be used: damaged, too old, or sealed with a key that is not here.", func() int64 { return m().Invalid }),
 		counter("parley_snapshots_unstored_total", "Tries to store a session that failed, and are made again.", func() int64 { return m().Unstored }),
 	}
+}
+
+// browsers are the figures of the browsers.
+func (s *System) browsers() []telemetry.Figure {
+	p := s.pool.Stats
+	return []telemetry.Figure{
+		gauge("parley_browsers", "Browsers that run.", func() int { return len(p().Browsers) }),
+		gauge("parley_browser_processes", "Processes of all browsers, as last measured.", s.processes.Load),
+		gauge("parley_browser_pss_bytes", "Memory of all browsers, as last measured. What processes share counts once.", func() int64 { return s.sessions.Stats().Memory }),
+		counter("parley_browsers_started_total", "Browsers that were started.", func() int { return p().Started }),
+		counter("parley_browsers_retired_total", "Browsers that were replaced for age, sessions or memory.", func() int { return p().Replaced }),
+		counter("parley_browsers_crashed_total", "Browsers that died by themselves.", func() int { return p().Crashed }),
+	}
+}
+
+// memory measures what all browsers use, in bytes.
+func (s *System) memory(ctx context.Context) (int64, error) {
+	all, err := s.pool.Memory(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("measuring the browsers: %w", err)
+	}
+	var bytes int64
+	processes := 0
+	for _, one := range all {
+		bytes += one.PSS
+		processes += one.Processes
+	}
+	s.processes.Store(int64(processes))
+	return bytes, nil
 }

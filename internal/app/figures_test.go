@@ -18,7 +18,7 @@ func TestFiguresAreExplained(t *testing.T) {
 	}
 	s := &System{}
 	seen := map[string]bool{}
-	for _, figures := range [][]telemetry.Figure{s.ownership(), s.residency()} {
+	for _, figures := range [][]telemetry.Figure{s.ownership(), s.residency(), s.browsers()} {
 		for _, f := range figures {
 			seen[f.Name] = true
 			if !strings.Contains(string(text), "`"+f.Name+"`") {
@@ -32,7 +32,7 @@ func TestFiguresAreExplained(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) < 18 {
+	if len(seen) < 24 {
 		t.Errorf("there are %d figures", len(seen))
 	}
 }

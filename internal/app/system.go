@@ -44,7 +44,9 @@ type System struct {
 	metrics  *telemetry.Metrics
 	listener net.Listener // nil without an address
 	pending  atomic.Int64 // commands that wait in our partitions
-	withdraw func()
+	// processes is how many processes the browsers had when they were measured.
+	processes atomic.Int64
+	withdraw  func()
 }
 
 // Parts are what a system is built with beside its configuration.
@@ -147,7 +149,11 @@ func (c *Config) busOptions(env Env, name string) (bus.Options, error) {
 }
 
 // browserOptions returns the options of the browsers.
-func (c *Config) browserOptions(parts Parts) browser.Options {
+func (c *Config) browserOptions(parts Parts) (browser.Options, error) {
+	most, err := c.Browser.MaxMemory.Bytes()
+	if err != nil {
+		return browser.Options{}, fault.New(fault.BadConfig, "browser.max_memory: %s", err)
+	}
 	spare := c.Browser.Spare
 	if spare == 0 {
 		spare = -1 // The pool's own word for none.
@@ -156,17 +162,21 @@ func (c *Config) browserOptions(parts Parts) browser.Options {
 		Binary: c.Browser.Binary, Dir: c.Path(c.Browser.Dir), Processes: c.Browser.Processes,
 		// A webview is a tab of its own beside the session's.
 		Tabs: 2 * c.Browser.Tabs, Spare: spare, LoadTimeout: c.Browser.LoadTimeout, Fresh: c.Browser.Fresh,
+		MaxAge: c.Browser.MaxAge, MaxMemory: most,
 		Resolve: parts.Resolve, TrustSPKI: parts.TrustSPKI,
 	}
 	if parts.Pictures {
 		options.Window.Width, options.Window.Height, options.Images = 1280, 800, true
 	}
-	return options
+	return options, nil
 }
 
 func (s *System) startBrowsers(ctx context.Context, parts Parts) error {
-	var err error
-	if s.pool, err = browser.New(s.log, s.cfg.browserOptions(parts)); err != nil {
+	options, err := s.cfg.browserOptions(parts)
+	if err != nil {
+		return err
+	}
+	if s.pool, err = browser.New(s.log, options); err != nil {
 		return fmt.Errorf("preparing the browsers: %w", err)
 	}
 	if parts.Pageless {
@@ -199,7 +209,7 @@ func (s *System) join(ctx context.Context, parts Parts) error {
 	s.tabs = newTabs(parts.Failing.pages(session.Chromium(s.pool)))
 	s.sessions = session.New(s.log, session.Options{
 		Pool: s.tabs, Catalog: parts.Catalog, Profiles: profiles, Publish: parts.Failing.publish(s.publish),
-		Snapshots: snapshots, Held: s.cfg.Browser.Tabs, Idle: s.cfg.Browser.Idle, Memory: memory,
+		Snapshots: snapshots, Held: s.cfg.Browser.Tabs, Idle: s.cfg.Browser.Idle, Memory: memory, Used: s.memory, Measure: measureEvery,
 	})
 	s.worker = worker.New(s.log, worker.Options{
 		Bus: s.bus, Catalog: parts.Catalog, Schemas: parts.Schemas, Sessions: s.sessions,
