@@ -50,7 +50,7 @@ func TestALostDeliveryDoesNotChangeTheOrder(t *testing.T) {
 			session := event.SessionKey("shop", event.Visitor{UserID: "v"})
 			consumer := serving(t, server, bus.PartitionOf("shop", session), test.workers)
 			lost := make(chan error, 1)
-			go func() { lost <- steal(t, consumer) }()
+			go func() { lost <- steal(consumer) }()
 			bustest.Until(t, "somebody else asks too", func() bool {
 				info, err := consumer.Info(t.Context())
 				return err == nil && info.NumWaiting > 1
@@ -136,7 +136,7 @@ func serving(t *testing.T, server *bustest.Server, partition, workers int) jetst
 }
 
 // steal takes one delivery, and says nothing of it.
-func steal(t *testing.T, from jetstream.Consumer) error {
+func steal(from jetstream.Consumer) error {
 	batch, err := from.Fetch(1, jetstream.FetchMaxWait(10*time.Second))
 	if err != nil {
 		return err
