@@ -3,7 +3,7 @@ package main
 import "github.com/parley-chat/parley/bench/report"
 
 func memoryHeld() benchmark {
-	full := nodeContender("cluster-full", "puppeteer-cluster CONCURRENCY_CONTEXT on full Chromium", "cluster.mjs", "hold-full")
+	full := nodeContender("puppeteer-full", "puppeteer-core, a context each, on full Chromium", "puppeteer.mjs", "memory-full")
 	full.binary = wholeBrowser
 	return benchmark{
 		name:  "memory-held",
@@ -11,16 +11,16 @@ func memoryHeld() benchmark {
 		method: "Every round begins with a new browser. The memory is the proportional set size (smaps_rollup) of all browser processes " +
 			"with all sessions held, and after they have done their jobs, without what the browser uses with no session. " +
 			"Ours: a browser context for each visitor, on a light page; a job is a command, verified; the p99 is taken with one session, " +
-			"and then with all. The peers: a context for each visitor, the shop's product page; a job is one `evaluate`.",
+			"and then with all. The peers: a context for each visitor, as puppeteer-cluster makes them, the shop's product page; a job is one `evaluate`.",
 		pages: true, prepare: true, memory: true, sessions: 100, window: 1, jobs: 600, repeats: 5,
 		contenders: []contender{
 			ourContender("Parley, light page", "memory-held"),
-			nodeContender("cluster", "puppeteer-cluster CONCURRENCY_CONTEXT", "cluster.mjs", "hold"),
+			nodeContender("puppeteer", "puppeteer-core, a context each", "puppeteer.mjs", "memory"),
 			full,
 		},
 		promises: []promise{
-			{suffix: "cluster", measure: report.MemoryHeld, against: "cluster", bar: 0.4},
-			{suffix: "cluster-full", measure: report.MemoryHeld, against: "cluster-full", bar: 0.2},
+			{suffix: "puppeteer", measure: report.MemoryHeld, against: "puppeteer", bar: 0.4},
+			{suffix: "puppeteer-full", measure: report.MemoryHeld, against: "puppeteer-full", bar: 0.2},
 			{suffix: "p99", measure: report.P99, against: "ours", than: report.P99One, bar: 3},
 		},
 	}
@@ -68,11 +68,13 @@ func snapshots() benchmark {
 		name:  "snapshots",
 		title: "A session of 50 KB saved and loaded again; one after another.",
 		method: "Half of the bytes are random, as tokens are; half are JSON. Ours: encoded, compressed, sealed, stored by compare-and-set, " +
-			"read, opened, decompressed, decoded. raw: the same bytes put and got by nats.go.",
+			"read, opened, decompressed, decoded. raw: the same bytes put and got by nats.go. " +
+			"raw-leader: the same, where only the leader of the bucket answers a get, as it does for ours, so that nobody goes on with a session's past.",
 		sessions: 50, jobs: 500, repeats: 7,
 		contenders: []contender{
 			ourContender("Parley's store", "snapshots"),
 			goContender("raw", "nats.go, put and get", "raw-kv"),
+			goContender("raw-leader", "nats.go, put and get from the leader", "raw-kv-leader"),
 		},
 		promises: []promise{
 			{suffix: "p50", measure: report.P50, against: "raw", bar: 1.5},

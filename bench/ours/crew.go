@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -96,7 +97,7 @@ func (c *crew) gone(name string) error {
 	late := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
 	defer late.Stop()
 	err := cmd.Wait()
-	if ended, ok := errors.AsType[*exec.ExitError](err); ok && ended.Sys().(syscall.WaitStatus).Signaled() && late.Stop() {
+	if ended, ok := errors.AsType[*exec.ExitError](err); ok && !ended.Exited() && late.Stop() {
 		return nil // As it was killed.
 	}
 	if err != nil {
@@ -108,24 +109,24 @@ func (c *crew) gone(name string) error {
 // settled waits until the living workers share the partitions evenly.
 func (c *crew) settled(ctx context.Context) error {
 	most := (partitions + len(c.members) - 1) / len(c.members)
-	last := "nothing"
+	var last []string
 	even := func() bool {
 		now, err := c.bus.Members(ctx)
 		if err != nil {
-			last = err.Error()
+			last = []string{err.Error()}
 			return false
 		}
 		sum, fair := 0, len(now) == len(c.members)
-		last = ""
+		last = nil
 		for _, m := range now {
 			sum += len(m.Partitions)
 			fair = fair && len(m.Partitions) <= most && !m.Leaving
-			last += fmt.Sprintf(" %s has %d partitions", m.Worker, len(m.Partitions))
+			last = append(last, fmt.Sprintf("%s has %d", m.Worker, len(m.Partitions)))
 		}
 		return fair && sum == partitions
 	}
 	if err := until(ctx, even); err != nil {
-		return fmt.Errorf("waiting until %d workers share the partitions:%s: %w", len(c.members), last, err)
+		return fmt.Errorf("waiting until %d workers share the partitions (%s): %w", len(c.members), strings.Join(last, ", "), err)
 	}
 	return nil
 }

@@ -25,7 +25,10 @@ type rawKV struct {
 	put    int
 }
 
-func startRawKV(s contend.Setup) (*rawKV, error) {
+// startRawKV makes a bucket as it is by default: any copy of it answers a get.
+// leading makes one whose leader answers, so that a get sees every put before
+// it, as Parley's do.
+func startRawKV(s contend.Setup, leading bool) (*rawKV, error) {
 	ctx := context.Background()
 	b, err := startBroker(ctx, s.Dir, "cmd.>")
 	if err != nil {
@@ -34,6 +37,20 @@ func startRawKV(s contend.Setup) (*rawKV, error) {
 	r := &rawKV{broker: b}
 	if r.kv, err = b.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "sessions", History: 1}); err != nil {
 		return nil, fmt.Errorf("making the bucket: %w", err)
+	}
+	if leading {
+		stream, err := b.js.Stream(ctx, "KV_sessions")
+		if err != nil {
+			return nil, fmt.Errorf("looking at the bucket: %w", err)
+		}
+		config := stream.CachedInfo().Config
+		config.AllowDirect = false
+		if _, err := b.js.UpdateStream(ctx, config); err != nil {
+			return nil, fmt.Errorf("having the leader answer: %w", err)
+		}
+		if r.kv, err = b.js.KeyValue(ctx, "sessions"); err != nil {
+			return nil, fmt.Errorf("opening the bucket: %w", err)
+		}
 	}
 	for n := range variants {
 		value, err := json.Marshal(message.Storage(n))

@@ -27,7 +27,9 @@ func start(s contend.Setup) (contend.Job, error) {
 	case "bus-watermill":
 		return startWatermill(s)
 	case "raw-kv":
-		return startRawKV(s)
+		return startRawKV(s, false)
+	case "raw-kv-leader":
+		return startRawKV(s, true)
 	case "raw-action":
 		return startRawAction(s)
 	case "codec-sdk":
