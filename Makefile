@@ -15,7 +15,7 @@ TESTFLAGS ?=
 
 .PHONY: help
 help: ## print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 .PHONY: build
 build: ## build bin/worker and bin/publisher
@@ -78,6 +78,16 @@ compose: ## check docker-compose.yml against the Compose schema
 .PHONY: bench
 bench: chromium-full peers ## the figures, each beside its reference; ONLY=<name> for one
 	go run ./bench $(if $(ONLY),-only $(ONLY)) $(ARGS)
+
+.PHONY: cluster-test
+cluster-test: chromium ## three NATS servers and three workers, hurt and judged by ledgers
+	go run ./bench/cluster $(if $(SEED),-seed $(SEED))
+	go run ./bench/cluster -mode pages -for 30s $(if $(SEED),-seed $(SEED))
+
+.PHONY: soak
+soak: chromium ## the same for MINUTES=30; SEED=<n> repeats a run
+	go run ./bench/cluster -for $(or $(MINUTES),30)m $(if $(SEED),-seed $(SEED)) $(ARGS)
+	go run ./bench/cluster -mode pages -for $(or $(MINUTES),30)m $(if $(SEED),-seed $(SEED)) $(ARGS)
 
 .PHONY: smoke
 smoke: chromium peers ## each benchmark once, so that none can rot

@@ -149,6 +149,14 @@ func (c *crew) stop(ctx context.Context) []string {
 	return wrong
 }
 
+// dump ends all workers in a way that writes what each of their goroutines does
+// into their logs, for whoever looks for the reason why commands wait.
+func (c *crew) dump() {
+	for _, m := range c.living() {
+		_ = m.signal(syscall.SIGQUIT) // It fails when it has ended.
+	}
+}
+
 // kill ends all workers at once, when the run cannot go on.
 func (c *crew) kill() {
 	c.mu.Lock()

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
-	"time"
 
 	"github.com/parley-chat/parley/internal/bus"
 	"github.com/parley-chat/parley/internal/event"
@@ -129,6 +128,3 @@ func deedsOf(results map[string][]outcome) []deed {
 	}
 	return all
 }
-
-// timed is the time that something took, rounded for a person.
-func timed(d time.Duration) string { return d.Round(100 * time.Microsecond).String() }

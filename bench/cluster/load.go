@@ -169,11 +169,12 @@ func (l *load) store(limit context.Context, c *sent) {
 	}
 	subject := event.CommandSubject(event.ClassWrite, c.Action, c.Site, c.Session)
 	for limit.Err() == nil {
-		_, err := l.bus.Publish(limit, subject, e)
+		receipt, err := l.bus.Publish(limit, subject, e)
 		l.mu.Lock()
 		if c.Stored = err == nil; err != nil {
 			l.resent++
 		}
+		c.Acked, c.Place, c.Again = time.Now(), receipt.Sequence, receipt.Duplicate
 		l.mu.Unlock()
 		if err == nil {
 			return

@@ -186,6 +186,21 @@ func (n *nats) queued(ctx context.Context) (int, error) {
 	return most, nil
 }
 
+// dump keeps what every node knows of streams and consumers, for whoever looks
+// for the reason why commands wait.
+func (n *nats) dump(ctx context.Context) {
+	for _, at := range n.nodes {
+		var answer json.RawMessage
+		if err := n.get(ctx, at, "/jsz?acc=$G&streams=true&consumers=true&config=true", &answer); err != nil {
+			n.log.LogAttrs(ctx, slog.LevelWarn, "asking for the consumers", slog.Any("err", err))
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(n.dir, at.name+".jsz.json"), answer, 0o600); err != nil {
+			n.log.LogAttrs(ctx, slog.LevelWarn, "keeping the consumers", slog.Any("err", err))
+		}
+	}
+}
+
 // choose returns the node that leads the stream of commands, or any.
 func (n *nats) choose(ctx context.Context, pick uint64, leader bool) *node {
 	if leader {

@@ -172,6 +172,15 @@ func (x *rig) run(ctx context.Context, say func(string)) (report, error) {
 	e, r := x.collect(hurts)
 	e.Broken, e.Queued, e.Orphans = broken, left, x.orphans(ctx)
 	r.Took, r.Verdict = took, judge(e)
+	if r.Verdict.clean() {
+		return r, nil
+	}
+	file, err := os.Create(filepath.Join(x.dir, "found.txt"))
+	if err != nil {
+		return r, fmt.Errorf("explaining what was found: %w", err)
+	}
+	defer file.Close() //nolint:errcheck // It is for people.
+	explain(file, e, r.Verdict)
 	return r, nil
 }
 
@@ -201,7 +210,11 @@ func (x *rig) storm(ctx context.Context, say func(string)) ([]hurt, []string, er
 func (x *rig) drain(ctx context.Context) []string {
 	commands, _ := x.load.ledger()
 	if err := until(ctx, x.s.Drain, func(context.Context) bool { return x.history.open(commands) == 0 }); err != nil {
-		return []string{fmt.Sprintf("%d commands have no result: %v", x.history.open(commands), err)}
+		problem := fmt.Sprintf("%d commands have no result: %v", x.history.open(commands), err)
+		x.dump(ctx)
+		x.nats.dump(ctx)
+		x.crew.dump()
+		return []string{problem}
 	}
 	err := until(ctx, 20*time.Second, func(ctx context.Context) bool {
 		left, err := x.nats.queued(ctx)

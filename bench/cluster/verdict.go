@@ -12,6 +12,11 @@ type sent struct {
 	// bus confirmed it.
 	Begun  time.Time
 	Stored bool
+	// Acked is when the bus confirmed it, and Place where it is in the queue. With
+	// Again, the bus had it already from an attempt that it did not confirm.
+	Acked time.Time
+	Place uint64
+	Again bool
 	// Marked commands leave an effect that the ledger can tell apart.
 	Marked bool
 	// Doomed commands go to a site whose tabs all hang: they may fail.
