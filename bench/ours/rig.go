@@ -132,11 +132,7 @@ func openStore(ctx context.Context, on *bus.Bus) (*session.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the stored sessions: %w", err)
 	}
-	store, err := session.NewStore(kv, ring, 0)
-	if err != nil {
-		return nil, fmt.Errorf("preparing the stored sessions: %w", err)
-	}
-	return store, nil
+	return session.NewStore(kv, ring, 0), nil
 }
 
 // do sends the command for the visitor, and waits for its result. Everything

@@ -49,11 +49,7 @@ func (s *System) openSnapshots(ctx context.Context, parts Parts) (*session.Store
 	if err != nil {
 		return nil, fmt.Errorf("opening the stored sessions: %w", err)
 	}
-	store, err := session.NewStore(metered{parts.Failing.snapshots(kv), s.metrics}, ring, s.cfg.Sessions.Keep)
-	if err != nil {
-		return nil, fmt.Errorf("preparing the stored sessions: %w", err)
-	}
-	return store, nil
+	return session.NewStore(metered{parts.Failing.snapshots(kv), s.metrics}, ring, s.cfg.Sessions.Keep), nil
 }
 
 // metered counts what snapshots weigh, and how long they take.

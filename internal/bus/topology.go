@@ -133,8 +133,10 @@ func otherStreams() []jetstream.StreamConfig {
 }
 
 // buckets returns the streams behind the buckets. Fences and recovery checks
-// read through the leader, so none allows direct reads.
-func buckets() []jetstream.StreamConfig {
+// read through the leader, because any copy answers a direct read, also one that
+// is behind. Where there is one copy only, what is large is read directly: the
+// other way wraps it in JSON.
+func buckets(replicas int) []jetstream.StreamConfig {
 	var all []jetstream.StreamConfig
 	for _, bucket := range []struct {
 		name, about string
@@ -154,7 +156,8 @@ func buckets() []jetstream.StreamConfig {
 			MaxMsgsPerSubject: 1, MaxBytes: bucket.bytes,
 			Discard: jetstream.DiscardNew, AllowRollup: true, DenyDelete: true,
 			AllowMsgTTL: bucket.markers > 0, SubjectDeleteMarkerTTL: bucket.markers,
-			Duplicates: 2 * time.Minute,
+			Duplicates:  2 * time.Minute,
+			AllowDirect: replicas <= 1 && slices.Contains([]string{BucketSessions, BucketProfiles}, bucket.name),
 		})
 	}
 	return all
@@ -186,7 +189,7 @@ func completed(all []jetstream.StreamConfig, replicas int) []jetstream.StreamCon
 // deleted. Calling it again, and from several processes, is harmless.
 func (b *Bus) EnsureTopology(ctx context.Context) error {
 	all := completed(slices.Concat(
-		[]jetstream.StreamConfig{flowStream(), commandStream()}, otherStreams(), buckets()), b.opts.Replicas)
+		[]jetstream.StreamConfig{flowStream(), commandStream()}, otherStreams(), buckets(b.opts.Replicas)), b.opts.Replicas)
 	// The first one is alone because another one reads it.
 	if err := b.ensureStream(ctx, all[0]); err != nil {
 		return err

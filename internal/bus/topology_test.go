@@ -37,6 +37,26 @@ func TestTheStreamsAreMadeOnce(t *testing.T) {
 	}
 }
 
+// A copy that is behind must not answer for what was stored, and for who owns it
+// never.
+func TestOnlyTheLeaderAnswersInACluster(t *testing.T) {
+	t.Parallel()
+	for name, direct := range bus.DirectReads(3) {
+		if direct {
+			t.Errorf("three copies answer for %s", name)
+		}
+	}
+	alone := bus.DirectReads(1)
+	if !alone["KV_"+bus.BucketSessions] || alone["KV_"+bus.BucketGroup] {
+		t.Errorf("one copy: %v", alone)
+	}
+	s := bustest.Serve(t)
+	s.Bus()
+	if !s.Stream("KV_" + bus.BucketSessions).Config.AllowDirect {
+		t.Error("snapshots are read in JSON")
+	}
+}
+
 func TestWhatIsSafeIsBroughtUpToDate(t *testing.T) {
 	t.Parallel()
 	s := bustest.Serve(t)

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 
 	"github.com/parley-chat/parley/internal/actions"
 	"github.com/parley-chat/parley/internal/browser"
@@ -81,22 +81,28 @@ type Store struct {
 	kv     Snapshots
 	sealer Sealer
 	life   time.Duration
-	pack   *zstd.Encoder
-	unpack *zstd.Decoder
 }
 
 // NewStore returns a store. A snapshot ends when it was not written for life,
 // in whole seconds; 0 is 7 days.
-func NewStore(kv Snapshots, sealer Sealer, life time.Duration) (*Store, error) {
-	pack, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2), zstd.WithLowerEncoderMem(true))
+func NewStore(kv Snapshots, sealer Sealer, life time.Duration) *Store {
+	return &Store{kv: kv, sealer: sealer, life: max(orElse(life, retain), time.Second)}
+}
+
+// unpack expands what was packed, unless it says that it is too large.
+func unpack(packed []byte) ([]byte, error) {
+	size, err := s2.DecodedLen(packed)
 	if err != nil {
-		return nil, fault.New(fault.InternalError, "preparing the compression").Because(err)
+		return nil, fmt.Errorf("reading the size: %w", err)
 	}
-	unpack, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(maxUnpacked), zstd.WithDecoderConcurrency(2), zstd.WithDecoderLowmem(true))
+	if size > maxUnpacked {
+		return nil, fault.New(fault.TooLarge, "it has %d bytes, and %d are the most", size, maxUnpacked)
+	}
+	text, err := s2.Decode(make([]byte, size), packed)
 	if err != nil {
-		return nil, fault.New(fault.InternalError, "preparing the decompression").Because(err)
+		return nil, fmt.Errorf("expanding: %w", err)
 	}
-	return &Store{kv: kv, sealer: sealer, life: max(orElse(life, retain), time.Second), pack: pack, unpack: unpack}, nil
+	return text, nil
 }
 
 func storeKey(site, session string) string { return site + "." + session }
@@ -121,7 +127,7 @@ func (s *Store) Load(ctx context.Context, site, session string) (Stored, bool, e
 	if err != nil {
 		return at, true, fmt.Errorf("opening the snapshot of session %s: %w", session, err)
 	}
-	text, err := s.unpack.DecodeAll(packed, nil)
+	text, err := unpack(packed)
 	if err != nil {
 		return at, true, invalid(session, "it cannot be unpacked").Because(err)
 	}
@@ -183,7 +189,7 @@ func (s *Store) seal(snap Snapshot) (Snapshot, []byte, error) {
 		}
 		size := len(text)
 		if size <= maxUnpacked {
-			sealed, err := s.sealer.Seal(s.pack.EncodeAll(text, nil), about(snap.Site, snap.Session))
+			sealed, err := s.sealer.Seal(s2.Encode(nil, text), about(snap.Site, snap.Session))
 			if err != nil {
 				return snap, nil, fmt.Errorf("sealing a snapshot: %w", err)
 			}

@@ -36,9 +36,7 @@ func bucket(t testing.TB, b *bus.Bus, sealer session.Sealer, life time.Duration)
 	t.Helper()
 	kv, err := b.KV(t.Context(), bus.BucketSessions)
 	must(t, err)
-	store, err := session.NewStore(kv, sealer, life)
-	must(t, err)
-	return kv, store
+	return kv, session.NewStore(kv, sealer, life)
 }
 
 // sample is a snapshot with everything in it.

@@ -124,8 +124,7 @@ func setup(t testing.TB, p plan) *rig {
 	if p.keys != nil {
 		kv, err := r.bus.KV(t.Context(), bus.BucketSessions)
 		must(t, err)
-		p.session.Snapshots, err = session.NewStore(kv, p.keys, time.Hour)
-		must(t, err)
+		p.session.Snapshots = session.NewStore(kv, p.keys, time.Hour)
 	}
 	r.sessions = session.New(p.log, p.session)
 	p.worker.HandOver, p.worker.Lost = r.sessions.HandOver, r.sessions.Lose
