@@ -21,7 +21,7 @@ const (
 	stallWait = 20 * time.Second
 	// ackTimeout is how long an attempt to publish waits for its acknowledgement.
 	// A leader that goes away answers nothing.
-	ackTimeout = 10 * time.Second
+	ackTimeout = 4 * time.Second
 	// dialTimeout bounds one attempt to connect.
 	dialTimeout = 5 * time.Second
 )

@@ -70,7 +70,7 @@ func (b *Bus) Finish(_ context.Context, subject string, revision uint64, record 
 // lastOf reads the last message of the subject, through the leader.
 func (b *Bus) lastOf(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error) {
 	var last *jetstream.RawStreamMsg
-	err := b.guard(ctx, "$JS.API.", func(ctx context.Context) error {
+	err := b.repeat(ctx, "$JS.API.", nil, func(ctx context.Context) error {
 		at, err := b.stream(ctx, stream)
 		if err == nil {
 			last, err = at.GetLastMsgForSubject(ctx, subject)

@@ -1,6 +1,10 @@
 package bus
 
-import "github.com/nats-io/nats.go/jetstream"
+import (
+	"context"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
 
 // DirectReads tells which buckets any of so many copies may answer for.
 func DirectReads(replicas int) map[string]bool {
@@ -9,6 +13,11 @@ func DirectReads(replicas int) map[string]bool {
 		direct[bucket.Name] = bucket.AllowDirect
 	}
 	return direct
+}
+
+// Repeat is Bus.repeat.
+func (b *Bus) Repeat(ctx context.Context, done func(context.Context) bool, ask func(context.Context) error) error {
+	return b.repeat(ctx, "$JS.API.", done, ask)
 }
 
 // JetStream is for comparisons with nats.go alone.

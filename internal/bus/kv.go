@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ func (b *Bus) KV(ctx context.Context, bucket string) (*KV, error) {
 func (k *KV) Get(ctx context.Context, key string) (Entry, bool, error) {
 	var entry Entry
 	found := false
-	err := k.do(ctx, "reading", key, func(ctx context.Context) error {
+	err := k.do(ctx, "reading", key, nil, func(ctx context.Context) error {
 		got, err := k.kv.Get(ctx, key)
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
 			return nil
@@ -66,7 +67,7 @@ func (k *KV) Get(ctx context.Context, key string) (Entry, bool, error) {
 // Put writes the value, whatever was there, and returns its revision.
 func (k *KV) Put(ctx context.Context, key string, value []byte) (uint64, error) {
 	var revision uint64
-	err := k.do(ctx, "writing", key, func(ctx context.Context) (err error) {
+	err := k.do(ctx, "writing", key, nil, func(ctx context.Context) (err error) {
 		revision, err = k.kv.Put(ctx, key, value)
 		return err
 	})
@@ -78,7 +79,7 @@ func (k *KV) Put(ctx context.Context, key string, value []byte) (uint64, error) 
 // the buckets flows and grants know no such keys.
 func (k *KV) Create(ctx context.Context, key string, value []byte, life time.Duration) (uint64, error) {
 	var revision uint64
-	err := k.do(ctx, "creating", key, func(ctx context.Context) (err error) {
+	err := k.do(ctx, "creating", key, k.stored(key, value, 0, &revision), func(ctx context.Context) (err error) {
 		var opts []jetstream.KVCreateOpt
 		if life > 0 {
 			opts = append(opts, jetstream.KeyTTL(life))
@@ -93,7 +94,7 @@ func (k *KV) Create(ctx context.Context, key string, value []byte, life time.Dur
 // is fault.StaleFence.
 func (k *KV) Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
 	var next uint64
-	err := k.do(ctx, "updating", key, func(ctx context.Context) (err error) {
+	err := k.do(ctx, "updating", key, k.stored(key, value, revision, &next), func(ctx context.Context) (err error) {
 		next, err = k.kv.Update(ctx, key, value, revision)
 		return err
 	})
@@ -102,13 +103,13 @@ func (k *KV) Update(ctx context.Context, key string, value []byte, revision uint
 
 // Delete removes the key. Deleting what is not there is no error.
 func (k *KV) Delete(ctx context.Context, key string) error {
-	return k.do(ctx, "deleting", key, func(ctx context.Context) error { return k.kv.Delete(ctx, key) })
+	return k.do(ctx, "deleting", key, nil, func(ctx context.Context) error { return k.kv.Delete(ctx, key) })
 }
 
 // Keys returns the keys that fit the filters, such as "shop.*"; none means all.
 func (k *KV) Keys(ctx context.Context, filters ...string) ([]string, error) {
 	var keys []string
-	err := k.do(ctx, "listing", "", func(ctx context.Context) error {
+	err := k.do(ctx, "listing", "", nil, func(ctx context.Context) error {
 		if len(filters) == 0 {
 			filters = []string{">"}
 		}
@@ -156,9 +157,23 @@ func (k *KV) each(ctx context.Context, do func(jetstream.KeyValueEntry) error) e
 	}
 }
 
-// do asks the server, and says what was asked when that fails.
-func (k *KV) do(ctx context.Context, what, key string, ask func(ctx context.Context) error) error {
-	err := k.bus.guard(ctx, "$", ask)
+// stored reports whether the key has the value under a later revision: an
+// attempt to write it was stored, and its answer got lost. It sets next then.
+func (k *KV) stored(key string, value []byte, revision uint64, next *uint64) func(ctx context.Context) bool {
+	return func(ctx context.Context) bool {
+		now, found, err := k.Get(ctx, key)
+		if err != nil || !found || now.Revision <= revision || !bytes.Equal(now.Value, value) {
+			return false
+		}
+		*next = now.Revision
+		return true
+	}
+}
+
+// do asks the server, again while no answer comes, and says what was asked when
+// that fails. done is that of Bus.repeat.
+func (k *KV) do(ctx context.Context, what, key string, done func(ctx context.Context) bool, ask func(ctx context.Context) error) error {
+	err := k.bus.repeat(ctx, "$", done, ask)
 	switch {
 	case err == nil:
 		return nil

@@ -51,7 +51,7 @@ func (k *KV) Replace(ctx context.Context, key string, value []byte, revision uin
 // by itself within a minute. Purging what is not there is no error. The bucket
 // must know keys with a life of their own.
 func (k *KV) Purge(ctx context.Context, key string) error {
-	return k.do(ctx, "purging", key, func(ctx context.Context) error {
+	return k.do(ctx, "purging", key, nil, func(ctx context.Context) error {
 		return k.kv.Purge(ctx, key, jetstream.PurgeTTL(purgeLife))
 	})
 }
