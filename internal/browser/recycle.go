@@ -24,6 +24,9 @@ const (
 	maxUses = 100
 	// cleanLimit is how long a cleaning may take.
 	cleanLimit = 2 * time.Second
+	// settleTurns is how many turns of its network thread a browser gets to deal
+	// with what it has read.
+	settleTurns = 6
 )
 
 // errUnclean says that something of a session may be left.
@@ -128,6 +131,9 @@ func (r *room) clear(ctx context.Context, t *Tab, old past, origin place) error 
 	if err := old.drained(ctx); err != nil {
 		return err
 	}
+	if err := r.settle(ctx); err != nil {
+		return err
+	}
 	sent := []waiter{
 		begin(r.proc.root, storage.ClearCookies, storage.ClearCookiesParams{BrowserContextID: r.id}),
 		begin(t.session, network.ClearBrowserCache, cdp.Empty{}),
@@ -164,6 +170,18 @@ func (r *room) clear(ctx context.Context, t *Tab, old past, origin place) error 
 	defer r.mu.Unlock()
 	r.visited, r.uses = nil, r.uses+1
 	return err
+}
+
+// settle waits until the browser has dealt with what it has read. A cookie of
+// an answer is set some turns of the network thread after the answer was read,
+// and each question to the jar takes such a turn.
+func (r *room) settle(ctx context.Context) error {
+	for range settleTurns {
+		if _, err := call(ctx, r.proc.root, storage.GetCookies, storage.GetCookiesParams{BrowserContextID: r.id}); err != nil {
+			return fmt.Errorf("waiting for the last answers: %w", err)
+		}
+	}
+	return nil
 }
 
 // unused fails when the jar of a room that is used again is not empty any more,
