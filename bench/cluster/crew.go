@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/internal/standin/shop"
+	"github.com/parley-chat/parley/internal/vault"
 )
 
 const (
@@ -99,12 +100,17 @@ func (c *crew) write(name, url string) (string, error) {
 	} else {
 		b.Ledger = c.ledger.url
 	}
+	key := filepath.Join(c.dir, "sessions.key")
+	if _, err := vault.Ensure(key); err != nil {
+		return "", fmt.Errorf("making the key of stored sessions: %w", err)
+	}
 	text := fmt.Sprintf(`bus: {url: '%s', replicas: 3}
 worker: {name: %s, lanes: 256, grace: 15s}
 browser: {dir: %s, tabs: %d, spare: 1}
+sessions: {key: 'file:%s'}
 telemetry: {level: info, format: json}
 sites:
-%s`, url, name, c.scratch, max(c.s.Sessions/c.s.Workers/2, 4), sites)
+%s`, url, name, c.scratch, max(c.s.Sessions/c.s.Workers/2, 4), key, sites)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return "", fmt.Errorf("writing the configuration of %s: %w", name, err)
 	}

@@ -26,7 +26,7 @@ func TestQuickly(t *testing.T) {
 		},
 	} {
 		t.Run(string(s.Mode), func(t *testing.T) {
-			s.Sync, s.Drain, s.Dir = "always", time.Minute, t.TempDir()
+			s.Sync, s.Drain = "always", time.Minute
 			r, err := execute(t.Context(), s, os.Args[0], func(text string) { t.Log(text) })
 			if err != nil {
 				t.Fatal(err)

@@ -15,6 +15,11 @@ import (
 	"github.com/parley-chat/parley/internal/telemetry"
 )
 
+// settleLimit is how long the queue may take to empty when every command has its
+// result. An acknowledgement that got lost with a server is said again only when
+// the command is delivered again, after the 30 s that it is waited for.
+const settleLimit = time.Minute
+
 // rig is everything that one run is made of.
 type rig struct {
 	s       settings
@@ -216,7 +221,7 @@ func (x *rig) drain(ctx context.Context) []string {
 		x.crew.dump()
 		return []string{problem}
 	}
-	err := until(ctx, 20*time.Second, func(ctx context.Context) bool {
+	err := until(ctx, settleLimit, func(ctx context.Context) bool {
 		left, err := x.nats.queued(ctx)
 		return err == nil && left == 0
 	})
