@@ -42,7 +42,7 @@ func (b *Bus) Serve(ctx context.Context, worker string, handle func(ctx context.
 	}
 	var answering sync.WaitGroup
 	defer answering.Wait()
-	defer func() { _ = sub.Unsubscribe() }() // It fails when the connection is gone, and so is the subscription.
+	defer b.deafen(ctx, sub, questions, worker)
 	room := make(chan struct{}, asksAtOnce)
 	for {
 		select {
@@ -60,6 +60,30 @@ func (b *Bus) Serve(ctx context.Context, worker string, handle func(ctx context.
 			return nil
 		}
 	}
+}
+
+// deafen ends the subscription. Questions that were on their way are answered:
+// who asked them would wait for nothing.
+func (b *Bus) deafen(ctx context.Context, sub *nats.Subscription, questions <-chan *nats.Msg, worker string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	defer cancel()
+	// With the flush the server has sent us what it will. Both fail when the
+	// connection is gone, and so is the subscription.
+	if errors.Join(sub.Drain(), b.conn.FlushWithContext(ctx)) != nil {
+		_ = sub.Unsubscribe()
+	}
+	for {
+		select {
+		case msg := <-questions:
+			_ = msg.RespondMsg(answerOf(nil, noWorker(worker))) // The asker waits with a limit.
+		default:
+			return
+		}
+	}
+}
+
+func noWorker(name string) error {
+	return fault.New(fault.NoWorker, "there is no worker %s", name).WithFix("`worker workers` lists them")
 }
 
 // answerOf makes the message that answers a question.
@@ -93,7 +117,7 @@ func (b *Bus) Ask(ctx context.Context, worker, verb string, body any) ([]byte, e
 	defer cancel()
 	msg, err := b.conn.RequestMsgWithContext(ctx, &nats.Msg{Subject: "ctl." + worker + "." + verb, Data: data})
 	if errors.Is(err, nats.ErrNoResponders) {
-		return nil, fault.New(fault.NoWorker, "there is no worker %s", worker).WithFix("`worker workers` lists them")
+		return nil, noWorker(worker)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("asking the worker %s to %s: %w", worker, verb, classify(err))

@@ -179,7 +179,7 @@ func (m *member) endTerm(ctx context.Context, partition int, seen entry) error {
 
 // deleteConsumer deletes a consumer of the queue, if it is there.
 func (m *member) deleteConsumer(ctx context.Context, name string) error {
-	err := m.bus.guard(ctx, "$JS.API.", func(ctx context.Context) error {
+	err := m.bus.repeat(ctx, "$JS.API.", nil, func(ctx context.Context) error {
 		err := m.bus.js.DeleteConsumer(ctx, StreamCommands, name)
 		if gone(err) {
 			return nil
@@ -234,18 +234,21 @@ func (m *member) consumer(ctx context.Context, l *lease, first bool) (jetstream.
 // is there already.
 func (m *member) make(ctx context.Context, config jetstream.ConsumerConfig, fence func(int) uint64, before func(uint64)) (jetstream.Consumer, error) {
 	var at jetstream.Consumer
-	err := m.bus.guard(ctx, "$JS.API.", func(ctx context.Context) error {
+	err := m.bus.repeat(ctx, "$JS.API.", nil, func(ctx context.Context) error {
 		last, err := m.lastQueued(ctx)
 		if err != nil {
 			return err
 		}
 		before(last)
 		at, err = m.bus.js.CreateOrUpdateConsumer(ctx, StreamCommands, config)
-		if inTheWay(err) {
-			at, err = m.clear(ctx, fence, config)
-		}
 		return err
 	})
+	if inTheWay(err) {
+		err = m.bus.guard(ctx, "$JS.API.", func(ctx context.Context) (err error) {
+			at, err = m.clear(ctx, fence, config)
+			return err
+		})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("making the consumer %s: %w", config.Durable, absent(err, StreamCommands))
 	}

@@ -32,7 +32,7 @@ type Entry struct {
 // them.
 func (b *Bus) KV(ctx context.Context, bucket string) (*KV, error) {
 	k := &KV{bus: b, name: bucket}
-	err := b.guard(ctx, "$JS.API.", func(ctx context.Context) (err error) {
+	err := b.repeat(ctx, "$JS.API.", nil, func(ctx context.Context) (err error) {
 		k.kv, err = b.js.KeyValue(ctx, bucket)
 		if errors.Is(err, jetstream.ErrBucketNotFound) {
 			return fault.New(fault.BusMisconfigured, "there is no bucket %s", bucket).WithFix("start a worker: it makes the buckets")

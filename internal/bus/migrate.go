@@ -15,7 +15,7 @@ import (
 
 // ensureStream makes the stream, or updates it in place.
 func (b *Bus) ensureStream(ctx context.Context, want jetstream.StreamConfig) error {
-	return b.guard(ctx, "$JS.API.STREAM.", func(ctx context.Context) error {
+	return b.repeat(ctx, "$JS.API.STREAM.", nil, func(ctx context.Context) error {
 		for {
 			err := b.tryStream(ctx, want)
 			if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
