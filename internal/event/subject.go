@@ -144,8 +144,46 @@ func QueueFilter(pattern string) (string, error) {
 	return "cq.*.*." + strings.Join(tokens, ".") + ".*.*", nil
 }
 
-// TriggerFilter returns the filter of all triggers.
-func TriggerFilter() string { return "in.>" }
+// TriggerFilter returns the filter of all triggers. Markers of the inbox are
+// not among them.
+func TriggerFilter() string { return "in.*.*.*.*" }
+
+// InboxSubject returns the subject of the inbox's marker of the event with the
+// key: see Key. It is there as long as a repetition of the event is known.
+func InboxSubject(key string) string { return "in." + key }
+
+// RunsSubject returns the subject of what a visitor's workflows remember: runs
+// that are under way, and limits.
+func RunsSubject(site, session string) string { return "run." + site + "." + session }
+
+// SiteRunsSubject returns the subject of what the workflows of a site remember.
+func SiteRunsSubject(site string) string { return "run." + site + ".-" }
+
+// RunSubject returns the subject of the record of one run.
+func RunSubject(site, session, run string) string {
+	return "run." + site + "." + session + "." + run
+}
+
+// PositionSubject is the subject of how far the workflows have read.
+const PositionSubject = "run.-.position"
+
+// WakeSubject returns the subject that a run's timer publishes on. It has too
+// few tokens to be taken for a command.
+func WakeSubject(site, session, run, timer string) string {
+	return "due." + site + "." + session + "." + run + "." + timer
+}
+
+// WakeFilter returns the filter of what timers of runs publish.
+func WakeFilter() string { return "due.*.*.*.*" }
+
+// CallSubject returns the subject of an HTTP call that a workflow asks for; key
+// names the effect.
+func CallSubject(site, session, key string) string {
+	return "go.http." + site + "." + session + "." + key
+}
+
+// CallFilter returns the filter of the HTTP calls that workflows ask for.
+func CallFilter() string { return "go.http.*.*.*" }
 
 // SiteFilters returns the filters of everything that is said of the site, in the
 // order in which it happens: triggers, commands of workflows and of others,
