@@ -21,6 +21,7 @@ import (
 
 const (
 	resultsFile = "bench/results.json"
+	faultsDir   = "bench/faults"
 	docsDir     = "docs"
 )
 
@@ -73,6 +74,9 @@ func exit(err error) int {
 func run(ctx context.Context, out, progress io.Writer, o options) error {
 	results, err := report.Load(resultsFile)
 	if err != nil {
+		return err
+	}
+	if results.Faults, err = report.LoadFaults(os.DirFS(faultsDir)); err != nil {
 		return err
 	}
 	if o.page {

@@ -13,9 +13,10 @@ const intro = `# Benchmarks
 
 <!-- Written by "make bench" from bench/results.json. Do not edit. -->
 
-Every figure is a ratio of two things that were measured in the same run, on the
-same machine, in turns: ours, then each reference, then the other way round. What
-a machine of yours shows will differ; the ratios should not differ much.
+A figure is a ratio of two things that were measured in the same run, on the same
+machine, in turns: ours, then each reference, then the other way round. What a
+machine of yours shows will differ; the ratios should not differ much. Where the
+reference is a number that was promised ("limit"), it is the same on every machine.
 
 - ` + "`make bench`" + ` measures all of them and writes this page;
   ` + "`make bench ONLY=<name>`" + ` measures one, and fails when it is short of its bar.
@@ -39,6 +40,7 @@ func (r Results) Page() string {
 	for _, bench := range r.Benchmarks {
 		bench.section(&b)
 	}
+	r.faults(&b)
 	return b.String()
 }
 

@@ -18,6 +18,8 @@ import (
 type Results struct {
 	// Benchmarks are in the order in which the page shows them.
 	Benchmarks []Benchmark `json:"benchmarks"`
+	// Faults are the recorded runs with faults. They come from files of their own.
+	Faults []FaultRun `json:"-"`
 }
 
 // Benchmark is the last full run of one benchmark.
@@ -264,7 +266,7 @@ func (r Results) With(b Benchmark, order []string) Results {
 	slices.SortFunc(kept, func(a, b Benchmark) int {
 		return slices.Index(order, a.Name) - slices.Index(order, b.Name)
 	})
-	return Results{Benchmarks: kept}
+	return Results{Benchmarks: kept, Faults: r.Faults}
 }
 
 // Save writes the results.

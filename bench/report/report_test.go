@@ -113,6 +113,9 @@ func TestThePageIsFresh(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if results.Faults, err = LoadFaults(os.DirFS("../faults")); err != nil {
+		t.Fatal(err)
+	}
 	page, err := os.ReadFile("../../docs/benchmarks.md")
 	if err != nil {
 		t.Fatal(err)
