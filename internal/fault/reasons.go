@@ -67,6 +67,12 @@ const (
 	QueueFull           Reason = "queue_full"
 	NoWorker            Reason = "no_worker"
 	ShuttingDown        Reason = "shutting_down"
+	NotAuthentic        Reason = "not_authentic"
+	MediaType           Reason = "unsupported_media_type"
+	NoRoute             Reason = "no_such_route"
+	QuotaExhausted      Reason = "quota_exhausted"
+	Overloaded          Reason = "overloaded"
+	Maintenance         Reason = "maintenance"
 	InternalError       Reason = "internal_error"
 )
 
@@ -160,6 +166,12 @@ func table() []Entry {
 		{QueueFull, Exhausted, "the queue of this session and action is full", "wait until some of its commands are done"},
 		{NoWorker, Unavailable, "no result came in time", "check that a worker runs and takes this action: `worker doctor`"},
 		{ShuttingDown, Stopping, "the worker is shutting down", "nothing to do: another worker takes the command"},
+		{NotAuthentic, Denied, "nothing proves who sent the request", "give the sender the source's secret: see docs/ingest.md; an old secret stays valid while it is under `secrets:`"},
+		{MediaType, Invalid, "the body has a Content-Type that this address does not take", "send `Content-Type: application/json`, or what docs/ingest.md names for the source"},
+		{NoRoute, NotFound, "no source takes requests at this address", "compare the address with docs/ingest.md; `ingest.sources` in parley.yaml has the names"},
+		{QuotaExhausted, Exhausted, "the source sends more than its quota", "send the events again after the time in `Retry-After`, or raise the source's `quota:`"},
+		{Overloaded, Exhausted, "more requests are under way than can be taken", "send the events again after the time in `Retry-After`, or add another edge"},
+		{Maintenance, Unavailable, "Parley takes no events during maintenance", "send the events again after the time in `Retry-After`"},
 		{InternalError, Internal, "a bug in Parley", "report it with the message and the command's id"},
 	}
 }
