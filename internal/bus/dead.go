@@ -17,8 +17,12 @@ import (
 	"github.com/parley-chat/parley/internal/fault"
 )
 
-// deadSource is the CloudEvents source of dead letters.
-const deadSource = "/parley/bus"
+const (
+	// deadSource is the CloudEvents source of dead letters.
+	deadSource = "/parley/bus"
+	// headerType is where the type of an event stands.
+	headerType = "ce-type"
+)
 
 // letterOf returns the dead letter of the message. Its id follows from the
 // message's place, so that burying it twice stores one letter.
@@ -48,7 +52,8 @@ type Dead struct {
 }
 
 // DeadLetters yields the dead letters whose subject fits the filter, such as
-// "dead.*.shop.*"; "" means all. It ends with the newest one.
+// "dead.*.shop.*"; "" means all. It ends with the newest one. Rejected events,
+// which have the same subjects, are not among them.
 func (b *Bus) DeadLetters(ctx context.Context, filter string) iter.Seq2[Dead, error] {
 	if filter == "" {
 		filter = "dead.>"
@@ -56,6 +61,9 @@ func (b *Bus) DeadLetters(ctx context.Context, filter string) iter.Seq2[Dead, er
 	return func(yield func(Dead, error) bool) {
 		for d, err := range b.Tail(ctx, TailOptions{Subjects: []string{filter}, All: true, ToEnd: true}) {
 			var dead Dead
+			if err == nil && first(d.Header, headerType) == event.RejectedType {
+				continue
+			}
 			if err == nil {
 				dead, err = readDead(d.Subject, d.Sequence, d.Header, d.Body)
 			}
@@ -69,6 +77,9 @@ func (b *Bus) DeadLetters(ctx context.Context, filter string) iter.Seq2[Dead, er
 func readDead(subject string, sequence uint64, header map[string][]string, body []byte) (Dead, error) {
 	dead := Dead{Sequence: sequence, Subject: subject}
 	e, err := event.Decode(header, body)
+	if err == nil && e.Type == event.RejectedType {
+		err = fault.New(fault.Malformed, "it is a rejected event").WithFix("`publisher rejected show %d` shows it", sequence)
+	}
 	if err == nil {
 		err = json.Unmarshal(e.Data, &dead.DeadLetter)
 	}

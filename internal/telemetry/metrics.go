@@ -3,6 +3,7 @@ package telemetry
 import (
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,6 +21,10 @@ type Metrics struct {
 	stale    *prometheus.CounterVec
 	size     *prometheus.HistogramVec
 	took     *prometheus.HistogramVec
+
+	ingested *prometheus.CounterVec
+	refused  *prometheus.CounterVec
+	answered *prometheus.HistogramVec
 }
 
 // NewMetrics returns metrics in a registry of their own, with those of the Go
@@ -52,6 +57,16 @@ func NewMetrics() *Metrics {
 			Name: "parley_snapshot_duration_seconds", Help: "Time to save or load the snapshot of a session.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
 		}, []string{"op"}),
+		ingested: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "parley_ingest_events_total", Help: "Events that came in, by source and outcome: accepted, duplicate, conflict or rejected.",
+		}, []string{"source", "outcome"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "parley_ingest_refused_total", Help: "Requests that were refused and events that were rejected, by source and reason; quota_exhausted is the source's quota.",
+		}, []string{"source", "reason"}),
+		answered: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "parley_ingest_request_duration_seconds", Help: "Time to take and answer a request of a source, by status.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}, []string{"source", "status"}),
 	}
 	for _, by := range []string{"lease", "record", "page", "snapshot"} {
 		m.stale.WithLabelValues(by) // A figure that is 0 is there.
@@ -61,7 +76,7 @@ func NewMetrics() *Metrics {
 		ConstLabels: prometheus.Labels{"version": Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.commands, m.duration, m.triggers, m.facts, m.stale, m.size, m.took, build,
+	m.registry.MustRegister(m.commands, m.duration, m.triggers, m.facts, m.stale, m.size, m.took, m.ingested, m.refused, m.answered, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -86,6 +101,22 @@ func (m *Metrics) Refused(by string) { m.stale.WithLabelValues(by).Inc() }
 func (m *Metrics) Snapshot(op string, bytes int, took time.Duration) {
 	m.size.WithLabelValues(op).Observe(float64(bytes))
 	m.took.WithLabelValues(op).Observe(took.Seconds())
+}
+
+// Ingested counts events that came in, by what became of them: accepted,
+// duplicate, conflict or rejected.
+func (m *Metrics) Ingested(source, outcome string, events int) {
+	m.ingested.WithLabelValues(source, outcome).Add(float64(events))
+}
+
+// IngestRejected counts what was refused or rejected, by the fault's reason.
+func (m *Metrics) IngestRejected(source, reason string, events int) {
+	m.refused.WithLabelValues(source, reason).Add(float64(events))
+}
+
+// IngestAnswered counts a request of a source that was answered.
+func (m *Metrics) IngestAnswered(source string, status int, took time.Duration) {
+	m.answered.WithLabelValues(source, strconv.Itoa(status)).Observe(took.Seconds())
 }
 
 // Figure is a number that somebody else counts, and that is read when the

@@ -78,6 +78,9 @@ func TestServe(t *testing.T) {
 	m.Trigger("matched")
 	m.Fact("widget.opened")
 	m.Refused("record")
+	m.Ingested("web", "accepted", 20)
+	m.IngestRejected("web", "quota_exhausted", 1)
+	m.IngestAnswered("web", 202, 3*time.Millisecond)
 	m.Snapshot("save", 3000, 2*time.Millisecond)
 	held := 0
 	m.Watch(
@@ -129,6 +132,9 @@ func TestServe(t *testing.T) {
 		`parley_commands_total{action="botstar.widget.open",status="succeeded"} 1`,
 		`parley_triggers_total{outcome="matched"} 1`,
 		`parley_facts_total{fact="widget.opened"} 1`,
+		`parley_ingest_events_total{outcome="accepted",source="web"} 20`,
+		`parley_ingest_refused_total{reason="quota_exhausted",source="web"} 1`,
+		`parley_ingest_request_duration_seconds_bucket{source="web",status="202",le="0.005"} 1`,
 		`parley_stale_writes_refused_total{by="record"} 1`, `parley_stale_writes_refused_total{by="page"} 0`,
 		`parley_snapshot_bytes_bucket{op="save",le="4096"} 1`, `parley_snapshot_duration_seconds_bucket{op="save",le="0.0025"} 1`,
 		`parley_sessions{state="held"} 3`, `parley_sessions{state="hibernated"} 7`,

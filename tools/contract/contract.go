@@ -43,6 +43,7 @@ func Files(catalog *actions.Catalog, root string) (map[string][]byte, error) {
 		g.add(event.TriggerType(kind), g.trigger(kind))
 	}
 	g.add(event.DeadLetterType, g.deadLetter())
+	g.add(event.RejectedType, g.rejected())
 	if g.err != nil {
 		return nil, g.err
 	}
@@ -191,6 +192,12 @@ func (g *generator) trigger(kind string) *jsonschema.Schema {
 func (g *generator) deadLetter() *jsonschema.Schema {
 	schema := g.tolerant(event.DeadLetter{})
 	schema.Title = "A dead letter"
+	return schema
+}
+
+func (g *generator) rejected() *jsonschema.Schema {
+	schema := g.tolerant(event.RejectedEvent{})
+	schema.Title = "An event that was rejected"
 	return schema
 }
 

@@ -1,0 +1,250 @@
+package ingest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/parley-chat/parley/internal/event"
+	"github.com/parley-chat/parley/internal/fault"
+	"github.com/parley-chat/parley/internal/telemetry"
+)
+
+// maxData is the most that the data of a trigger may have: what the bus takes,
+// less the room for its headers.
+const maxData = 240 << 10
+
+// ready is an item on its way into the store.
+type ready struct {
+	Event
+	told func(context.Context) error
+}
+
+// take stores the items. An error means that nothing may be said to the sender
+// but that it shall try again; what was stored by then is a duplicate when it
+// does.
+func (e *Edge) take(ctx context.Context, m *mount, r *Request, items []Item) ([]Result, *fault.Error) {
+	if err := m.charge(len(items)); err != nil {
+		return nil, err
+	}
+	results := make([]Result, len(items))
+	var (
+		events []ready
+		places []int
+	)
+	for i := range items {
+		item := &items[i]
+		results[i].ID = item.ID
+		one, err := e.prepare(ctx, m, r, item)
+		switch {
+		case err == nil:
+			results[i].ID = one.Envelope.ID
+			events, places = append(events, one), append(places, i)
+		case fault.Retryable(err) || err.Code == fault.Expired:
+			return nil, err // The bus is away. Nothing is wrong with the event.
+		default:
+			results[i].Rejected = err
+			if err := e.rejectItem(ctx, m, r, item, err); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := e.accept(ctx, m, r, items, events, places, results); err != nil {
+		return nil, err
+	}
+	return results, nil
+}
+
+// accept stores the events, and writes their fates into the results at their
+// places.
+func (e *Edge) accept(ctx context.Context, m *mount, r *Request, items []Item, events []ready, places []int, results []Result) *fault.Error {
+	if len(events) == 0 {
+		return nil
+	}
+	batch := make([]Event, len(events))
+	for i := range events {
+		batch[i] = events[i].Event
+	}
+	var failed *fault.Error
+	counts := map[string]int{}
+	for i, stored := range e.o.Store.Accept(ctx, batch) {
+		result := &results[places[i]]
+		switch {
+		case stored.Err != nil:
+			failed = fault.From(fmt.Errorf("storing an event: %w", stored.Err))
+			continue
+		case stored.Conflict:
+			counts["conflict"]++
+			result.Conflict = true
+			conflict := fault.New(fault.IDReused, "the id was used before, for another event").At("/id")
+			e.log.LogAttrs(ctx, slog.LevelWarn, "event has the id of another one", slog.String(attrSource, m.Settings.Name))
+			if err := e.reject(ctx, m, r, &items[places[i]], conflict); err != nil {
+				failed = err
+			}
+			continue
+		case stored.Duplicate:
+			counts["duplicate"]++
+			result.Duplicate = true
+		default:
+			counts["accepted"]++
+		}
+		if err := events[i].told(ctx); err != nil { // A later event tells it again.
+			e.log.LogAttrs(ctx, slog.LevelDebug, "merge of two visitors is not noted as told", slog.Any(telemetry.AttrErr, err))
+		}
+	}
+	for outcome, n := range counts {
+		e.o.Counter.Ingested(m.Settings.Name, outcome, n)
+	}
+	return later(failed)
+}
+
+// later says when a request that could not be stored may come again.
+func later(err *fault.Error) *fault.Error {
+	if err == nil || err.After > 0 {
+		return err
+	}
+	return err.WithAfter(5 * time.Second)
+}
+
+// prepare turns an item into what is stored: it finds the site and the visitor,
+// and checks everything.
+func (e *Edge) prepare(ctx context.Context, m *mount, r *Request, item *Item) (ready, *fault.Error) {
+	if err := e.proved(m, r, item); err != nil {
+		return ready{}, err
+	}
+	t := item.Trigger
+	if !slices.Contains(event.TriggerKinds(), item.Kind) {
+		return ready{}, fault.New(fault.SchemaViolation, "%q is no kind of event", clip(item.Kind, 60)).At("/type")
+	}
+	if t.Event == "" {
+		t.Event = item.Kind
+	}
+	if t.Visitor.Key() == "" {
+		return ready{}, fault.New(fault.SchemaViolation, "the event names no visitor").
+			WithFix("give a user id, an e-mail address or an anonymous id")
+	}
+	var failed *fault.Error
+	if t.Site, failed = e.site(m, t); failed != nil {
+		return ready{}, failed
+	}
+	t.Consent = privacyControl(r.Header, t.Consent)
+	t.Origin = &event.Origin{
+		Provider: m.Settings.Type, SourceID: m.Settings.Name, MessageID: item.ID, Authenticated: item.Authenticated,
+	}
+	source := "/ingest/" + m.Settings.Type + "/" + m.Settings.Name
+	sum, err := sumOf(item.Kind, t)
+	if err != nil {
+		return ready{}, fault.From(err)
+	}
+	if t.OccurredAt.IsZero() {
+		t.OccurredAt = r.At
+	}
+	t.ReceivedAt = r.At
+	e1, err := event.New(source, event.TriggerType(item.Kind), "", json.RawMessage(nil))
+	if err != nil {
+		return ready{}, fault.From(err)
+	}
+	if item.ID != "" {
+		e1.ID = item.ID
+	}
+	return e.finish(ctx, m, item.Kind, t, e1, sum)
+}
+
+// finish resolves the visitor, and encodes and checks the trigger.
+func (e *Edge) finish(ctx context.Context, m *mount, kind string, t event.Trigger, e1 event.Envelope, sum string) (ready, *fault.Error) {
+	alias := t.Previous
+	t.Previous = nil
+	who := resolved{visitor: t.Visitor, previous: alias, told: func(context.Context) error { return nil }}
+	data, err := e.encode(&e1, t) // Before the visitor is linked: a wrong event leaves no trace.
+	if err != nil {
+		return ready{}, fault.From(err)
+	}
+	if e.resolver != nil {
+		if who, err = e.resolver.resolve(ctx, t.Site, event.Key(e1.Source, e1.ID), t.Visitor, alias); err != nil {
+			return ready{}, later(fault.From(err))
+		}
+	}
+	if who.visitor != t.Visitor || who.previous != nil {
+		t.Visitor, t.Previous = who.visitor, who.previous
+		if data, err = e.encode(&e1, t); err != nil {
+			return ready{}, fault.From(err)
+		}
+	}
+	session := event.SessionKey(t.Site, t.Visitor)
+	e1.Subject, e1.Time, e1.Data = session, t.OccurredAt, data
+	e1.Extensions[event.ExtPartitionKey] = session
+	e1.Extensions[event.ExtCorrelationID] = e1.ID
+	subject := event.TriggerSubject(m.Settings.Name, kind, t.Site, session)
+	return ready{Event{Subject: subject, Envelope: e1, Sum: sum}, who.told}, nil
+}
+
+// encode returns the trigger's data, when it fits its schema.
+func (e *Edge) encode(e1 *event.Envelope, t event.Trigger) (json.RawMessage, error) {
+	data, err := json.Marshal(t)
+	if err != nil {
+		return nil, fault.New(fault.SchemaViolation, "the event cannot be stored").Because(err)
+	}
+	if len(data) > maxData {
+		return nil, fault.New(fault.TooLarge, "the event has %d bytes, and %d are the most", len(data), maxData)
+	}
+	if e.o.Validate == nil {
+		return data, nil
+	}
+	return data, e.o.Validate(e1.Type, data)
+}
+
+// proved refuses an event that nothing proves.
+func (e *Edge) proved(m *mount, r *Request, item *Item) *fault.Error {
+	if item.Err != nil {
+		return fault.From(item.Err)
+	}
+	switch item.Authenticated {
+	case event.AuthenticFull, event.AuthenticPath:
+		return nil
+	case event.AuthenticFirst:
+		if r.Token {
+			return nil
+		}
+		return Forbidden("no signature covers the event, and the source has no token")
+	}
+	if m.Settings.Open {
+		return nil
+	}
+	return Forbidden("nothing proves who sent the event")
+}
+
+// site returns the site of the event: the source's, the one that the event
+// names, or that of the page where it happened.
+func (e *Edge) site(m *mount, t event.Trigger) (string, *fault.Error) {
+	switch {
+	case m.Site != "":
+		return m.Site, nil
+	case t.Site != "":
+		if e.o.IsSite == nil || e.o.IsSite(t.Site) {
+			return t.Site, nil
+		}
+		return "", fault.New(fault.UnknownSite, "no site has the name %q", clip(t.Site, 63)).At("/site")
+	case t.URL == "":
+		return "", fault.New(fault.UnmappedDomain, "the event names no page, and the source no site").At("/url").
+			WithFix("set `site:` on the source, or send the page's address")
+	}
+	site, err := e.o.Site(t.URL)
+	if err != nil {
+		return "", fault.From(err).At("/url")
+	}
+	return site, nil
+}
+
+// sumOf tells events apart that have the same id. It leaves out what differs
+// between two tries of a sender.
+func sumOf(kind string, t event.Trigger) (string, error) {
+	t.ReceivedAt, t.Origin = time.Time{}, nil
+	data, err := json.Marshal(t)
+	if err != nil {
+		return "", fault.New(fault.SchemaViolation, "the event cannot be stored").Because(err)
+	}
+	return event.DerivedID(kind, string(data)), nil
+}
