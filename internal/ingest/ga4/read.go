@@ -1,0 +1,115 @@
+package ga4
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/parley-chat/parley/internal/event"
+	"github.com/parley-chat/parley/internal/fault"
+	"github.com/parley-chat/parley/internal/ingest"
+)
+
+// read takes the body of a request apart: an item for each event, and what is
+// wrong. A problem of the request spoils all of its events; where none can be
+// told, one item stands for them all.
+func read(body []byte, app bool, value int, now time.Time) (items []ingest.Item, problems []problem) {
+	c := &checker{now: now, value: value}
+	p, err := parse(body)
+	switch {
+	case len(body) > maxBody:
+		c.report(everyEvent, valueOutOfBounds, "", "", "The request has %d bytes, and %d are the most.", len(body), maxBody)
+	case err != nil:
+		c.unreadable(err)
+	default:
+		c.request(p, app)
+	}
+	if len(p.events) == 0 || len(p.events) > maxEvents || len(body) > maxBody {
+		return []ingest.Item{{Kind: event.KindTrack, Raw: body, Err: c.errorOf(everyEvent)}}, c.problems
+	}
+	seen := map[string]int{}
+	for i, raw := range p.events {
+		e, ok := p.event(i)
+		if ok {
+			c.call(i, e)
+		} else {
+			c.report(i, valueInvalid, "events", "/events/"+strconv.Itoa(i), "Event at index: [%d] is not an object.", i)
+		}
+		item := p.item(raw, e, now, seen)
+		item.Err = c.errorOf(i)
+		items = append(items, item)
+	}
+	return items, c.problems
+}
+
+// unreadable reports a body that is no request at all.
+func (c *checker) unreadable(err error) {
+	e, code := fault.From(err), valueInvalid
+	if e.Message == "is there twice" {
+		code = nameDuplicated
+	}
+	c.report(everyEvent, code, fieldOf(e.Field), e.Field, "The request is not a measurement: %s.", clip(err.Error()))
+}
+
+// errorOf returns what is first wrong with the event, or with all of them, for
+// the rejected list; nil when nothing is.
+func (c *checker) errorOf(i int) error {
+	for _, p := range c.problems {
+		if p.event == i || p.event == everyEvent {
+			return fault.New(reasonOf(p), "%s (%s)", p.Description, p.ValidationCode).At(p.pointer).
+				WithFix("send the request to /debug/mp/collect: it says all that is wrong")
+		}
+	}
+	return nil
+}
+
+func reasonOf(p problem) fault.Reason {
+	if p.pointer == "" {
+		return fault.Malformed
+	}
+	return fault.SchemaViolation
+}
+
+// item returns the event in the normal form. seen counts equal events of the
+// request, which are events of their own.
+func (p payload) item(raw json.RawMessage, e ingest.Object, now time.Time, seen map[string]int) ingest.Item {
+	stamp := e.Text("timestamp_micros")
+	at, _ := micros(e)
+	if at.IsZero() {
+		stamp = p.Text("timestamp_micros")
+		at, _ = micros(p.Object)
+	}
+	if at.IsZero() {
+		// Nothing tells a repetition from a second event then, except how soon it
+		// comes. The time of arrival is the pipeline's to set.
+		stamp = now.UTC().Truncate(time.Minute).Format(time.RFC3339)
+	}
+	id := e.Text("params", "event_id")
+	switch {
+	case id == "":
+		id = event.DerivedID("ga4", p.instance(), stamp, string(raw))
+		if seen[id]++; seen[id] > 1 {
+			id += "-" + strconv.Itoa(seen[id])
+		}
+	case len(id) > maxID:
+		id = event.DerivedID("ga4", id)
+	}
+	return ingest.Item{
+		ID: id, Kind: kindOf(e.Text("name")), Raw: raw,
+		Trigger: event.Trigger{
+			Visitor: p.visitor(), Event: e.Text("name"), Properties: e.Object("params").Plain(), Traits: p.traits(),
+			URL: ingest.Page(e.Text("params", "page_location")), OccurredAt: at, Consent: p.consent(),
+		},
+	}
+}
+
+// kindOf returns the kind of trigger: views are views, whatever tool saw them.
+func kindOf(name string) string {
+	switch name {
+	case "page_view":
+		return event.KindPage
+	case "screen_view":
+		return event.KindScreen
+	}
+	return event.KindTrack
+}
