@@ -30,8 +30,6 @@ type Mount struct {
 	// "basic" (the password, or the user when there is none), "header:NAME" or
 	// "query:NAME". "" is any of bearer, path and the query's access_token.
 	TokenIn string
-	// Quota is how many events a second the source may send; 0 is no limit.
-	Quota float64
 	// Origins are the web pages that may send from a browser, such as
 	// https://shop.example.com.
 	Origins []string
@@ -63,7 +61,7 @@ func newTable(sources []Mount) (*table, error) {
 			}
 			taken[at] = s.Settings.Name
 		}
-		t.mounts = append(t.mounts, &mount{s, newLimiter(s.Quota)})
+		t.mounts = append(t.mounts, &mount{s, newLimiter(s.Settings.Quota)})
 	}
 	slices.SortStableFunc(t.mounts, func(a, b *mount) int { return len(b.Path) - len(a.Path) })
 	return t, nil

@@ -8,7 +8,10 @@ import (
 	"encoding/hex"
 	"hash"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/parley-chat/parley/internal/fault"
 )
@@ -70,4 +73,38 @@ func Bearer(h http.Header) string {
 // Basic returns user and password of "Authorization: Basic …".
 func Basic(h http.Header) (user, password string, ok bool) {
 	return (&http.Request{Header: h}).BasicAuth()
+}
+
+// signatureAge is how far the time of a signature may lie from ours.
+const signatureAge = 5 * time.Minute
+
+// StandardWebhook checks the signature of a request that was signed by Standard
+// Webhooks: webhook-id, webhook-timestamp and webhook-signature, within five
+// minutes. It returns the message's id. Secrets may begin with "whsec_" and then
+// are base64.
+func StandardWebhook(secrets [][]byte, h http.Header, body []byte, now time.Time) (id string, err error) {
+	id, stamp := h.Get("Webhook-Id"), h.Get("Webhook-Timestamp")
+	seconds, bad := strconv.ParseInt(stamp, 10, 64)
+	if id == "" || bad != nil {
+		return "", Forbidden("the request has no signature of Standard Webhooks")
+	}
+	if age := now.Sub(time.Unix(seconds, 0)); age > signatureAge || age < -signatureAge {
+		return "", Forbidden("the signature is older than five minutes")
+	}
+	keys := make([][]byte, 0, len(secrets))
+	for _, secret := range secrets {
+		if text, ok := strings.CutPrefix(string(secret), "whsec_"); ok {
+			if key, err := base64.StdEncoding.DecodeString(text); err == nil {
+				secret = key
+			}
+		}
+		keys = append(keys, secret)
+	}
+	message := slices.Concat([]byte(id), []byte("."), []byte(stamp), []byte("."), body)
+	for one := range strings.FieldsSeq(h.Get("Webhook-Signature")) {
+		if text, ok := strings.CutPrefix(one, "v1,"); ok && SignedBase64(sha256.New, keys, message, text) {
+			return id, nil
+		}
+	}
+	return "", Forbidden("the signature does not fit the request")
 }

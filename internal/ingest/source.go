@@ -157,6 +157,9 @@ type Settings struct {
 	Secrets [][]byte
 	// Mapping says where the fields of an event are, for types that need telling.
 	Mapping map[string]string
+	// Quota is how many events a second the source may send; 0 is no limit. The
+	// edge sees to it.
+	Quota float64
 	// Open says that the operator wants events that nothing proves.
 	Open bool
 }

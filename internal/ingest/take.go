@@ -143,46 +143,46 @@ func (e *Edge) prepare(ctx context.Context, m *mount, r *Request, item *Item) (r
 		t.OccurredAt = r.At
 	}
 	t.ReceivedAt = r.At
-	e1, err := event.New(source, event.TriggerType(item.Kind), "", json.RawMessage(nil))
+	envelope, err := event.New(source, event.TriggerType(item.Kind), "", json.RawMessage(nil))
 	if err != nil {
 		return ready{}, fault.From(err)
 	}
 	if item.ID != "" {
-		e1.ID = item.ID
+		envelope.ID = item.ID
 	}
-	return e.finish(ctx, m, item.Kind, t, e1, sum)
+	return e.finish(ctx, m, item.Kind, t, envelope, sum)
 }
 
 // finish resolves the visitor, and encodes and checks the trigger.
-func (e *Edge) finish(ctx context.Context, m *mount, kind string, t event.Trigger, e1 event.Envelope, sum string) (ready, *fault.Error) {
+func (e *Edge) finish(ctx context.Context, m *mount, kind string, t event.Trigger, envelope event.Envelope, sum string) (ready, *fault.Error) {
 	alias := t.Previous
 	t.Previous = nil
 	who := resolved{visitor: t.Visitor, previous: alias, told: func(context.Context) error { return nil }}
-	data, err := e.encode(&e1, t) // Before the visitor is linked: a wrong event leaves no trace.
+	data, err := e.encode(&envelope, t) // Before the visitor is linked: a wrong event leaves no trace.
 	if err != nil {
 		return ready{}, fault.From(err)
 	}
 	if e.resolver != nil {
-		if who, err = e.resolver.resolve(ctx, t.Site, event.Key(e1.Source, e1.ID), t.Visitor, alias); err != nil {
+		if who, err = e.resolver.resolve(ctx, t.Site, event.Key(envelope.Source, envelope.ID), t.Visitor, alias); err != nil {
 			return ready{}, later(fault.From(err))
 		}
 	}
 	if who.visitor != t.Visitor || who.previous != nil {
 		t.Visitor, t.Previous = who.visitor, who.previous
-		if data, err = e.encode(&e1, t); err != nil {
+		if data, err = e.encode(&envelope, t); err != nil {
 			return ready{}, fault.From(err)
 		}
 	}
 	session := event.SessionKey(t.Site, t.Visitor)
-	e1.Subject, e1.Time, e1.Data = session, t.OccurredAt, data
-	e1.Extensions[event.ExtPartitionKey] = session
-	e1.Extensions[event.ExtCorrelationID] = e1.ID
+	envelope.Subject, envelope.Time, envelope.Data = session, t.OccurredAt, data
+	envelope.Extensions[event.ExtPartitionKey] = session
+	envelope.Extensions[event.ExtCorrelationID] = envelope.ID
 	subject := event.TriggerSubject(m.Settings.Name, kind, t.Site, session)
-	return ready{Event{Subject: subject, Envelope: e1, Sum: sum}, who.told}, nil
+	return ready{Event{Subject: subject, Envelope: envelope, Sum: sum}, who.told}, nil
 }
 
 // encode returns the trigger's data, when it fits its schema.
-func (e *Edge) encode(e1 *event.Envelope, t event.Trigger) (json.RawMessage, error) {
+func (e *Edge) encode(envelope *event.Envelope, t event.Trigger) (json.RawMessage, error) {
 	data, err := json.Marshal(t)
 	if err != nil {
 		return nil, fault.New(fault.SchemaViolation, "the event cannot be stored").Because(err)
@@ -193,7 +193,7 @@ func (e *Edge) encode(e1 *event.Envelope, t event.Trigger) (json.RawMessage, err
 	if e.o.Validate == nil {
 		return data, nil
 	}
-	return data, e.o.Validate(e1.Type, data)
+	return data, e.o.Validate(envelope.Type, data)
 }
 
 // proved refuses an event that nothing proves.
