@@ -117,6 +117,8 @@ type Spec struct {
 	// hibernated without waking it: env.Page is nil then, and env.State is what was
 	// stored. Nil means never.
 	Asleep func(params json.RawMessage) bool
+	// Detour is taken when no page can be reached. Nil means that there is none.
+	Detour *Detour
 	// Snippet returns the JavaScript text that a hub would hand back. It is text
 	// for the caller; Parley never runs it. It is nil when no hub has one.
 	Snippet func(params json.RawMessage) string

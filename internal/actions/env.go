@@ -27,6 +27,11 @@ type Env struct {
 	// Profile is what Parley keeps of the visitor. A change is stored before the
 	// result is published.
 	Profile *Profile
+	// REST reaches the vendor's REST API. It is nil where the executor has none.
+	REST REST
+	// Repeated says that the command was begun before, by a worker that did not
+	// end it: what it does may be done already.
+	Repeated bool
 	// Key names the command's effect: the same command has the same key on
 	// every attempt.
 	Key string
@@ -93,6 +98,9 @@ type Site struct {
 	AppID string
 	// BotID and BotName describe the bot, where the configuration tells them.
 	BotID, BotName string
+	// RESTBase is the address of the vendor's REST API, where it is not the
+	// vendor's own.
+	RESTBase string
 	// Mode is the widget's mode on this site.
 	Mode string
 	// URL is the page that a headless session shows.
@@ -107,6 +115,8 @@ type Site struct {
 	// Variables and Block are given to every boot.
 	Variables map[string]any
 	Block     string
+	// Disclosure says that the site's widget tells visitors that a machine answers.
+	Disclosure bool
 }
 
 // State is what Parley knows of a session while a page is held. All of it can
@@ -170,6 +180,9 @@ type Subscription struct {
 // Profile is what Parley keeps of a visitor on a site beyond the life of a
 // page. It is stored in the bus.
 type Profile struct {
+	// VendorID is the vendor's own id of the visitor, by which its REST API knows
+	// the person; "" when nobody has told it.
+	VendorID string `json:"vendor_id,omitempty"`
 	// Kept are attributes of an anonymous visitor, for the day on which the
 	// visitor is identified.
 	Kept map[string]any `json:"kept,omitempty"`

@@ -53,7 +53,22 @@ const (
 	BrowserStart        Reason = "browser_start_failed"
 	BrowserBusy         Reason = "browser_busy"
 	StaleFence          Reason = "stale_fence"
+	AlreadyStored       Reason = "already_stored"
 	EffectUnknown       Reason = "effect_unknown"
+	TokenMissing        Reason = "token_missing"
+	TokenRefused        Reason = "token_refused"
+	VendorForbids       Reason = "vendor_forbids"
+	VendorRejects       Reason = "vendor_rejects"
+	VendorNotFound      Reason = "vendor_not_found"
+	VendorConflict      Reason = "vendor_conflict"
+	RateLimited         Reason = "rate_limited"
+	VendorUnavailable   Reason = "vendor_unavailable"
+	VendorAnswerInvalid Reason = "vendor_answer_invalid"
+	UnknownConnection   Reason = "unknown_connection"
+	ConnectionRevoked   Reason = "connection_revoked"
+	ReauthNeeded        Reason = "reauth_needed"
+	RefreshPaused       Reason = "refresh_paused"
+	ConsentFailed       Reason = "consent_failed"
 	SnapshotInvalid     Reason = "snapshot_invalid"
 	SealBroken          Reason = "seal_broken"
 	KeyMissing          Reason = "key_missing"
@@ -152,7 +167,22 @@ func table() []Entry {
 		{BrowserStart, Unavailable, "Chromium does not start", "run `worker doctor`; it shows Chromium's own message"},
 		{BrowserBusy, Exhausted, "all tabs are in use", "raise `browser.tabs`, or add a worker"},
 		{StaleFence, Conflict, "another worker owns the session now", "nothing to do: the owner carries on"},
-		{EffectUnknown, Conflict, "the page was lost while the action ran, and nothing tells whether it took effect", "look at the target; send the command with a new id when the effect is missing"},
+		{AlreadyStored, Conflict, "what may be stored once is stored already", "nothing to do: the first one counts"},
+		{TokenMissing, Unmet, "the site has no token for the vendor's REST API", "name one in the site's `rest:` in parley.yaml, as env:NAME or file:/path"},
+		{TokenRefused, Denied, "the vendor refused the token, or it was revoked", "make a new token at the vendor, and put it where the site's `rest:` says"},
+		{VendorForbids, Denied, "the vendor does not allow this with the token", "use the token of an account that may do it"},
+		{VendorRejects, Invalid, "the vendor's REST API says that the request is wrong", "correct what the message names; it is the vendor's own"},
+		{VendorNotFound, NotFound, "the vendor does not have what the request names", "check the ids; the list actions show those that there are"},
+		{VendorConflict, Conflict, "the vendor has something of that name already, or it has changed", "look at what is there, and use another name or id"},
+		{RateLimited, Exhausted, "the vendor asks for fewer requests, for longer than the command may take", "send it again later, or with a longer timeout"},
+		{VendorUnavailable, Unavailable, "the vendor's REST API failed, or could not be reached", "send the command again later"},
+		{VendorAnswerInvalid, Unavailable, "the vendor's REST API answered something that is no answer", "send the command again later; report it when it stays so"},
+		{EffectUnknown, Conflict, "the page or the connection was lost while the action ran, and nothing tells whether it took effect", "look at the target; send the command with a new id when the effect is missing"},
+		{UnknownConnection, NotFound, "there is no connection of this name", "`publisher connections list` shows those that there are; `publisher connect` makes one"},
+		{ConnectionRevoked, Denied, "the connection was revoked", "connect the account again with `publisher connect`"},
+		{ReauthNeeded, Unmet, "the vendor takes the connection's credentials no more, and a person must give consent again", "connect the account again with `publisher connect`"},
+		{RefreshPaused, Exhausted, "new tokens were asked for too often, or in vain, so that the vendor is left alone for a while", "wait; `publisher connections show` says why and until when"},
+		{ConsentFailed, Denied, "the vendor's answer to the request for consent is not the one that was asked for, or no", "start `publisher connect` again, and open the address that it prints in the same browser"},
 		{SnapshotInvalid, Conflict, "what was stored of the session cannot be read, so it starts afresh", "look for a damaged store or a newer worker; the next snapshot replaces it"},
 		{SealBroken, Conflict, "what was sealed has changed, or belongs to something else", "look for a damaged store; nothing of it is used"},
 		{KeyMissing, Conflict, "what was sealed needs a key that is not in the key ring", "add the key to the ring: a rotated key stays until what it sealed has expired"},

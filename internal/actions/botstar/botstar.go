@@ -51,10 +51,10 @@ func Provider() actions.Provider {
 	return actions.Provider{
 		Name:  name,
 		Title: "BotStar",
-		Actions: []actions.Spec{
+		Actions: slices.Concat([]actions.Spec{
 			boot(), open(), shut(), update(), onOpen(), onClose(), setMode(),
 			getState(), clearProfile(), getParameter(), sendResponse(), listIDs(),
-		},
+		}, restActions()),
 		Driver:     actions.Driver{Main: driverMain, Look: driverLook},
 		Hosts:      hosts(),
 		Modes:      modes(),

@@ -1,10 +1,12 @@
 // Package botstar stands in for BotStar: the widget on the page, its frame, the
-// webview SDK, and the vendor's side of them, each on its real host name. It
-// follows the documented contract; what is not documented is in unknown.go and
-// js/unknown.js. A ledger tells what reached the vendor.
+// webview SDK, the vendor's side of them, and the REST API, each on its real host
+// name. It follows the documented contract; what is not documented is in
+// unknown.go, unknown_rest.go and js/unknown.js. Ledgers tell what reached the
+// vendor.
 package botstar
 
 import (
+	"maps"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -28,6 +30,11 @@ type Options struct {
 	// Apps are the published bots by app id. Nil publishes a demo bot under
 	// every well-formed id.
 	Apps map[string]App
+	// Bots are the bots that the REST API knows at the start.
+	Bots []Bot
+	// Token is the account token that the REST API takes. "" is one of its own:
+	// see REST.Token.
+	Token string
 	// EntryDelay and ChunkDelay hold the scripts back, as a far-away CDN does.
 	EntryDelay, ChunkDelay time.Duration
 	// EntrySize is the size of the entry script in bytes, filled up with
@@ -52,6 +59,7 @@ type Standin struct {
 	fixed   fixed
 	ledger  *Ledger
 	vendor  *vendor
+	rest    *REST
 
 	mu      sync.Mutex // serialises Set
 	current atomic.Pointer[edition]
@@ -74,20 +82,27 @@ func New(o Options) *Standin {
 	}
 	s := &Standin{options: o, hashes: newHashes(), fixed: newFixed(), ledger: newLedger(o.Keep)}
 	s.vendor = newVendor(o, s.ledger)
+	s.rest = newREST(o, s.vendor)
 	s.Set(Faults{})
 	return s
 }
 
 // Hosts returns the handler of each host name of the vendor.
 func (s *Standin) Hosts() map[string]http.Handler {
-	return map[string]http.Handler{
+	hosts := map[string]http.Handler{
 		WidgetHost:      s.widgetHost(),
 		ChunkHost:       s.chunkHost(),
 		StaticHost:      s.staticHost(),
 		AssetsHost:      assetsHost(),
 		OlderAssetsHost: assetsHost(),
 	}
+	maps.Copy(hosts, s.rest.hosts())
+	return hosts
 }
+
+// REST returns the REST API. Its users are the widget's visitors, and its
+// ledger is its own.
+func (s *Standin) REST() *REST { return s.rest }
 
 // Ledger returns what reached the vendor.
 func (s *Standin) Ledger() *Ledger { return s.ledger }

@@ -17,6 +17,7 @@ type vendor struct {
 	mu       sync.Mutex // guards the fields below, and keeps the ledger in order
 	throttle Throttle
 	visitors memory[*visitor]
+	byID     memory[*visitor] // by the vendor's own id
 	frames   memory[*frame]
 }
 
@@ -24,6 +25,8 @@ type vendor struct {
 type visitor struct {
 	id        string // the user_id or the anonymous id
 	anonymous bool
+	app       string
+	channel   string // "" is the website
 	profile   Profile
 	updates   []time.Time // the applied updates within the window, oldest first
 }
@@ -37,7 +40,7 @@ type frame struct {
 }
 
 func newVendor(o Options, l *Ledger) *vendor {
-	return &vendor{options: o, ledger: l, visitors: newMemory[*visitor](o.Keep), frames: newMemory[*frame](o.Keep)}
+	return &vendor{options: o, ledger: l, visitors: newMemory[*visitor](o.Keep), byID: newMemory[*visitor](o.Keep), frames: newMemory[*frame](o.Keep)}
 }
 
 func (v *vendor) limit(t Throttle) {
@@ -168,8 +171,9 @@ func (v *vendor) visitorOf(app, userID, anonymousID string) *visitor {
 	if who, ok := v.visitors.get(key); ok {
 		return who
 	}
-	who := &visitor{id: id, anonymous: userID == "", profile: Profile{ID: vendorID()}}
+	who := &visitor{id: id, anonymous: userID == "", app: app, profile: Profile{ID: vendorID()}}
 	v.visitors.put(key, who)
+	v.byID.put(who.profile.ID, who)
 	return who
 }
 
