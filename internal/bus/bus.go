@@ -70,6 +70,9 @@ type Options struct {
 	// Timeout bounds a request when the caller's context has no deadline. 0 is
 	// 15 s, which outlasts the loss of one server of a cluster.
 	Timeout time.Duration
+	// InboxTTL is how long a repetition of an accepted event is known. 0 is 168 h,
+	// which outlasts every sender's retries.
+	InboxTTL time.Duration
 	// Unheard is for tests. It is called when a message was stored; true makes the
 	// confirmation get lost, so that the message is published again.
 	Unheard func(subject string) bool
@@ -85,6 +88,7 @@ type Bus struct {
 	js      jetstream.JetStream
 	denials *denials
 	inbox   *inbox
+	flow    flowWriter
 	closed  chan struct{} // closed when the connection is gone for good
 	async   []jetstream.PublishOpt
 
@@ -136,7 +140,7 @@ func (b *Bus) Close(ctx context.Context) error {
 		if b.conn.IsConnected() {
 			err = b.conn.FlushWithContext(ctx)
 		}
-		b.conn.Close()
+		b.flow.stop(ctx, b.conn.Close)
 		if b.server != nil {
 			b.server.stop()
 		}
@@ -231,6 +235,9 @@ func (o Options) checked() (Options, error) {
 	}
 	if o.Name == "" {
 		o.Name = "parley"
+	}
+	if o.InboxTTL == 0 {
+		o.InboxTTL = 7 * day
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 15 * time.Second

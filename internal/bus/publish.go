@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -114,6 +115,7 @@ func queued(subject string) bool {
 type Future struct {
 	bus     *Bus
 	msg     *nats.Msg
+	ahead   []*nats.Msg // the others of its batch
 	settled func(ctx context.Context) (Receipt, bool)
 	ack     jetstream.PubAckFuture
 	mark    uint64 // the denials before the attempt
@@ -125,6 +127,11 @@ type Future struct {
 func (f *Future) attempt() {
 	f.tries++
 	f.mark = f.bus.denials.mark()
+	for _, msg := range f.ahead {
+		if f.err = f.bus.conn.PublishMsg(msg); f.err != nil {
+			return
+		}
+	}
 	f.ack, f.err = f.bus.js.PublishMsgAsync(f.msg, f.bus.async...)
 }
 
@@ -204,7 +211,8 @@ func (f *Future) concerns(d denial) bool {
 	if d.verb == verbListen {
 		return strings.HasPrefix(d.subject, orWord(f.bus.opts.InboxPrefix, "_INBOX")+".")
 	}
-	return d.number > f.mark && d.subject == f.msg.Subject
+	return d.number > f.mark && (d.subject == f.msg.Subject ||
+		slices.ContainsFunc(f.ahead, func(msg *nats.Msg) bool { return d.subject == msg.Subject }))
 }
 
 func receiptOf(ack *jetstream.PubAck) Receipt {
