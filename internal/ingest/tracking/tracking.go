@@ -76,29 +76,29 @@ func batches() []string {
 }
 
 // Routes implements ingest.Source. The scripts for browsers send text/plain, so
-// that no preflight is needed; RudderStack's makes one.
+// that no preflight is needed.
 func (*Source) Routes() []ingest.Route {
 	var routes []ingest.Route
 	for _, path := range slices.Concat(singles(), batches(), []string{metricsPath}) {
 		post := ingest.PostJSON(path)
 		post.Lenient = true
-		routes = append(routes, post, ingest.Route{Method: http.MethodOptions, Path: path})
+		routes = append(routes, post)
 	}
 	return routes
 }
 
 // Receive implements ingest.Source.
 func (s *Source) Receive(_ context.Context, r *ingest.Request) (ingest.Received, error) {
-	switch {
-	case r.Method == http.MethodOptions:
-		return ingest.Received{Reply: new(preflight())}, nil
-	case r.Path == metricsPath:
+	if r.Path == metricsPath {
 		return ingest.Received{Reply: new(done())}, nil
 	}
-	kind := kindOf(r.Path)
-	if most := map[bool]int{true: maxEvent, false: maxBatch}[kind != ""]; len(r.Body) > most {
-		return ingest.Received{}, fault.New(fault.TooLarge, "the request has %d bytes, and %d are the most", len(r.Body), most).
-			WithFix("send fewer events in one request, and less in one event")
+	kind, most := kindOf(r.Path), maxBatch
+	if kind != "" {
+		most = maxEvent
+	}
+	if len(r.Body) > most {
+		return s.unread(r, fault.New(fault.TooLarge, "the request has %d bytes, and %d are the most", len(r.Body), most).
+			WithFix("send fewer events in one request, and less in one event"))
 	}
 	if kind != "" {
 		return s.single(r, kind)
@@ -106,10 +106,20 @@ func (s *Source) Receive(_ context.Context, r *ingest.Request) (ingest.Received,
 	return s.batch(r)
 }
 
+// unread returns a request that cannot be read. If its header proves the sender,
+// it is one event, which goes on the rejected list.
+func (s *Source) unread(r *ingest.Request, why error) (ingest.Received, error) {
+	by, err := s.prove(r, nil)
+	if err != nil {
+		return ingest.Received{}, why
+	}
+	return ingest.Received{Items: []ingest.Item{{Raw: r.Body, Authenticated: by, Err: why}}}, nil
+}
+
 func (s *Source) single(r *ingest.Request, kind string) (ingest.Received, error) {
 	o, err := ingest.ParseObject(r.Body)
 	if err != nil {
-		return ingest.Received{}, err
+		return s.unread(r, err)
 	}
 	by, err := s.prove(r, o)
 	if err != nil {
@@ -119,17 +129,17 @@ func (s *Source) single(r *ingest.Request, kind string) (ingest.Received, error)
 }
 
 func (s *Source) batch(r *ingest.Request) (ingest.Received, error) {
-	e, err := open(r.Body)
+	members, calls, err := ingest.Batch(r.Body, "batch")
+	if err != nil {
+		return s.unread(r, err)
+	}
+	by, err := s.prove(r, members)
 	if err != nil {
 		return ingest.Received{}, err
 	}
-	by, err := s.prove(r, e.members)
-	if err != nil {
-		return ingest.Received{}, err
-	}
-	items := make([]ingest.Item, 0, len(e.calls))
-	for i, raw := range e.calls {
-		item := e.read(i, raw, by)
+	items := make([]ingest.Item, 0, len(calls))
+	for i, raw := range calls {
+		item := one(members, i, raw, by)
 		if item.Err != nil {
 			f := fault.From(item.Err)
 			item.Err = f.At("/batch/" + strconv.Itoa(i) + f.Field)
@@ -139,12 +149,12 @@ func (s *Source) batch(r *ingest.Request) (ingest.Received, error) {
 	return ingest.Received{Items: items}, nil
 }
 
-// read reads one call of a batch.
-func (e envelope) read(i int, raw []byte, by event.Authenticity) ingest.Item {
+// one reads one call of a batch.
+func one(batch ingest.Object, i int, raw []byte, by event.Authenticity) ingest.Item {
 	wrong := func(err error) ingest.Item { return ingest.Item{Raw: raw, Authenticated: by, Err: err} }
 	switch {
 	case i >= maxEvents:
-		return wrong(fault.New(fault.TooLarge, "the request has %d events, and %d are the most", len(e.calls), maxEvents).
+		return wrong(fault.New(fault.TooLarge, "the request has more than %d events", maxEvents).
 			WithFix("send fewer events in one request"))
 	case len(raw) > maxEvent:
 		return wrong(fault.New(fault.TooLarge, "the event has %d bytes, and %d are the most", len(raw), maxEvent).
@@ -154,7 +164,7 @@ func (e envelope) read(i int, raw []byte, by event.Authenticity) ingest.Item {
 	if err != nil {
 		return wrong(err)
 	}
-	return read(e.merge(o), "", raw, by)
+	return read(merge(batch, o), "", raw, by)
 }
 
 // read reads one call. One without an id is known again by what it says, if that
@@ -221,19 +231,17 @@ func (*Source) Answer(_ *ingest.Request, o ingest.Outcome) ingest.Reply {
 		switch {
 		case r.Rejected != nil:
 			problems = append(problems, problemOf(i, r.ID, r.Rejected))
-			if r.Rejected.Reason == fault.TooLarge && i < maxEvents {
+			if r.Rejected.Reason == fault.Malformed || r.Rejected.Reason == fault.TooLarge && i < maxEvents {
 				status = http.StatusBadRequest
 			}
 		case r.Conflict:
-			problems = append(problems, problem{i, r.ID, "id_reused", "", "another event was received under this messageId"})
+			problems = append(problems, problem{i, r.ID, string(fault.IDReused), "", "another event was received under this messageId"})
 		}
 	}
 	if len(problems) == 0 {
 		return done()
 	}
-	reply := ingest.JSON(status, map[string]any{"success": status == http.StatusOK, "rejected": problems})
-	allow(reply.Header)
-	return reply
+	return ingest.JSON(status, map[string]any{"success": status == http.StatusOK, "rejected": problems})
 }
 
 func problemOf(i int, id string, e *fault.Error) problem {
@@ -250,9 +258,7 @@ func problemOf(i int, id string, e *fault.Error) problem {
 const noVisitor = "no_user_anon_id"
 
 func done() ingest.Reply {
-	reply := ingest.JSON(http.StatusOK, map[string]bool{"success": true})
-	allow(reply.Header)
-	return reply
+	return ingest.JSON(http.StatusOK, map[string]bool{"success": true})
 }
 
 func refusal(e *fault.Error) ingest.Reply {
@@ -266,19 +272,5 @@ func refusal(e *fault.Error) ingest.Reply {
 	if status == http.StatusTooManyRequests {
 		reply.Header.Set("X-RateLimit-Reset", reply.Header.Get("Retry-After"))
 	}
-	allow(reply.Header)
 	return reply
-}
-
-// allow lets a page of any origin read the answer: the write key of a page is no
-// secret, and no cookie is looked at.
-func allow(h http.Header) { h.Set("Access-Control-Allow-Origin", "*") }
-
-func preflight() ingest.Reply {
-	h := http.Header{}
-	allow(h)
-	h.Set("Access-Control-Allow-Methods", "POST, OPTIONS")
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Content-Encoding, AnonymousId")
-	h.Set("Access-Control-Max-Age", "86400")
-	return ingest.Reply{Status: http.StatusNoContent, Header: h}
 }
