@@ -24,12 +24,13 @@ const (
 
 // The buckets of the key-value store.
 const (
-	BucketGroup    = "group"    // Who works, and which partition is whose.
-	BucketSessions = "sessions" // Snapshots of sessions.
-	BucketProfiles = "profiles" // What we keep of a visitor whom the vendor forgets.
-	BucketVault    = "vault"    // Sealed secrets.
-	BucketFlows    = "flows"    // Versions of workflows.
-	BucketGrants   = "grants"   // Who may do what.
+	BucketGroup      = "group"      // Who works, and which partition is whose.
+	BucketSessions   = "sessions"   // Snapshots of sessions.
+	BucketProfiles   = "profiles"   // What we keep of a visitor whom the vendor forgets.
+	BucketIdentities = "identities" // Which ids of visitors are one visitor.
+	BucketVault      = "vault"      // Sealed secrets.
+	BucketFlows      = "flows"      // Versions of workflows.
+	BucketGrants     = "grants"     // Who may do what.
 )
 
 const (
@@ -146,6 +147,7 @@ func buckets(replicas int) []jetstream.StreamConfig {
 		{BucketGroup, "who works", 10 * time.Second, 64 * mib},
 		{BucketSessions, "snapshots of sessions", time.Minute, 16 * gib},
 		{BucketProfiles, "profiles of visitors", time.Minute, 4 * gib},
+		{BucketIdentities, "who is who", time.Minute, 4 * gib},
 		{BucketVault, "sealed secrets", time.Minute, 256 * mib},
 		{BucketFlows, "versions of workflows", 0, 256 * mib},
 		{BucketGrants, "grants", 0, 256 * mib},

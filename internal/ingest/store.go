@@ -26,7 +26,7 @@ type Event struct {
 	Subject  string
 	Envelope event.Envelope
 	// Sum tells events apart that have the same id.
-	Sum string
+	Sum []byte
 }
 
 // Stored is the fate of an event. It is stored when Err is nil and neither of

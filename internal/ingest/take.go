@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -154,7 +155,7 @@ func (e *Edge) prepare(ctx context.Context, m *mount, r *Request, item *Item) (r
 }
 
 // finish resolves the visitor, and encodes and checks the trigger.
-func (e *Edge) finish(ctx context.Context, m *mount, kind string, t event.Trigger, envelope event.Envelope, sum string) (ready, *fault.Error) {
+func (e *Edge) finish(ctx context.Context, m *mount, kind string, t event.Trigger, envelope event.Envelope, sum []byte) (ready, *fault.Error) {
 	alias := t.Previous
 	t.Previous = nil
 	who := resolved{visitor: t.Visitor, previous: alias, told: func(context.Context) error { return nil }}
@@ -240,11 +241,12 @@ func (e *Edge) site(m *mount, t event.Trigger) (string, *fault.Error) {
 
 // sumOf tells events apart that have the same id. It leaves out what differs
 // between two tries of a sender.
-func sumOf(kind string, t event.Trigger) (string, error) {
+func sumOf(kind string, t event.Trigger) ([]byte, error) {
 	t.ReceivedAt, t.Origin = time.Time{}, nil
 	data, err := json.Marshal(t)
 	if err != nil {
-		return "", fault.New(fault.SchemaViolation, "the event cannot be stored").Because(err)
+		return nil, fault.New(fault.SchemaViolation, "the event cannot be stored").Because(err)
 	}
-	return event.DerivedID(kind, string(data)), nil
+	sum := sha256.Sum256(append(data, kind...))
+	return sum[:], nil
 }
