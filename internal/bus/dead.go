@@ -154,3 +154,17 @@ func again(dead Dead) (header map[string][]string, body []byte) {
 	})
 	return header, body
 }
+
+// Bury stores a dead letter of a message that no consumer settles, such as one
+// of Read, and returns when it is stored. Burying the message again within a few
+// minutes stores nothing more.
+func (b *Bus) Bury(ctx context.Context, d *Delivery, why error) error {
+	letter, err := letterOf(d, fault.From(why))
+	if err == nil {
+		_, err = b.send(letter, nil).Wait(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("burying the message %d of %s: %w", d.Sequence, d.Stream, err)
+	}
+	return nil
+}
