@@ -68,13 +68,16 @@ func (s *Source) Receive(_ context.Context, r *ingest.Request) (ingest.Received,
 	}
 	environment := firstText(r.Query.Get("environment"), r.Query.Get("env"), s.environment)
 	items, err := read(r.Body, hint{strings.TrimPrefix(r.Path, "/"), environment}, r.At)
+	if err != nil { // The vendor may not come again: so the rejected list gets it.
+		items = []ingest.Item{{Raw: r.Body, Err: err}}
+	}
 	for i := range items {
 		items[i].Authenticated = by
 		if items[i].Err == nil {
 			items[i].Err = s.foreign(items[i].Trigger.Properties)
 		}
 	}
-	return ingest.Received{Items: items}, err
+	return ingest.Received{Items: items}, nil
 }
 
 // prove says how far the sender is proved.

@@ -260,9 +260,8 @@ func TestWhatIsWrongIsRejected(t *testing.T) {
 		t.Errorf("the fix is %q", e.Fix)
 	}
 	for _, body := range []string{`[1`, "[" + strings.Repeat("1,", 100) + "1]"} {
-		_, err := source(t, ingest.Settings{Open: true}).Receive(t.Context(), &ingest.Request{Body: []byte(body), At: now})
-		if fault.CodeOf(err) != fault.Invalid {
-			t.Errorf("%.10s… gives %v", body, err)
+		if items := receive(t, "", body, now); len(items) != 1 || fault.CodeOf(items[0].Err) != fault.Invalid || string(items[0].Raw) != body {
+			t.Errorf("%.10s… gives %+v", body, items)
 		}
 	}
 }

@@ -171,6 +171,7 @@ func TestLimits(t *testing.T) {
 	}{
 		{"events", events(25), events(26), "events EXCEEDED_MAX_ENTITIES"},
 		{"no events", events(1), `{"client_id":"c","events":[]}`, "events VALUE_REQUIRED"},
+		{"no list of events", events(1), `{"client_id":"c"}`, "events VALUE_REQUIRED"},
 		{"parameters", one(`{"name":"a","params":%s}`, members(25, "1")), one(`{"name":"a","params":%s}`, members(26, "1")), "events.params EXCEEDED_MAX_ENTITIES"},
 		{
 			"user properties", `{"client_id":"c","user_properties":` + members(25, `{"value":1}`) + `,"events":[{"name":"a"}]}`,
@@ -194,7 +195,7 @@ func TestLimits(t *testing.T) {
 		{"an item", one(`{"name":"a","params":{"items":[{"item_id":"1"}]}}`), one(`{"name":"a","params":{"items":["1"]}}`), "events.params.items VALUE_INVALID"},
 		{"an item's own parameters", one(`{"name":"a","params":{"items":[%s]}}`, members(10, "1")), one(`{"name":"a","params":{"items":[%s]}}`, members(11, "1")), "events.params.items EXCEEDED_MAX_ENTITIES"},
 		{"parameters that are a list", one(`{"name":"a","params":{}}`), one(`{"name":"a","params":[]}`), "events.params VALUE_INVALID"},
-		{"an event that is a text", one(`{"name":"a"}`), one(`"a"`), "events VALUE_INVALID"},
+		{"an event that is a text", one(`{"name":"a"}`), one(`"a"`), "events.0 VALUE_INVALID"},
 		{
 			"a user property's name", `{"client_id":"c","user_properties":{"` + name(24) + `":{"value":"x"}},"events":[{"name":"a"}]}`,
 			`{"client_id":"c","user_properties":{"` + name(25) + `":{"value":"x"}},"events":[{"name":"a"}]}`, "user_properties." + name(25) + " NAME_INVALID",
@@ -265,12 +266,18 @@ func TestARequestForNobodyIsRejected(t *testing.T) {
 // One wrong event of a request spoils itself only, and points at its place.
 func TestAWrongEventSpoilsNoOther(t *testing.T) {
 	t.Parallel()
-	items := receive(t, source(t, ingest.Settings{}), valid, `{"client_id":"c","events":[{"name":"a"},{"name":"b","params":{"x/y":1}},{"name":"c"}]}`).Items
-	if len(items) != 3 || items[0].Err != nil || items[2].Err != nil {
-		t.Fatalf("the items are %+v", items)
-	}
-	if e := fault.From(items[1].Err); e == nil || e.Field != "/events/1/params/x~1y" || e.Reason != fault.SchemaViolation {
-		t.Errorf("the error is %v", items[1].Err)
+	for wrong, field := range map[string]string{
+		`{"name":"b","params":{"x/y":1}}`:     "/events/1/params/x~1y",
+		`{"name":"b","params":{"x":1,"x":2}}`: "/events/1/params/x",
+		`"b"`:                                 "/events/1",
+	} {
+		items := receive(t, source(t, ingest.Settings{}), valid, `{"client_id":"c","events":[{"name":"a"},`+wrong+`,{"name":"c"}]}`).Items
+		if len(items) != 3 || items[0].Err != nil || items[2].Err != nil {
+			t.Fatalf("the items are %+v", items)
+		}
+		if e := fault.From(items[1].Err); e == nil || e.Field != field || e.Reason != fault.SchemaViolation || string(items[1].Raw) != wrong {
+			t.Errorf("the error of %s is %v", wrong, items[1].Err)
+		}
 	}
 }
 

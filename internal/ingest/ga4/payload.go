@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/internal/event"
-	"github.com/parley-chat/parley/internal/fault"
 	"github.com/parley-chat/parley/internal/ingest"
 )
 
@@ -15,36 +14,6 @@ type payload struct {
 	ingest.Object
 	// events are the texts of the events, as they came.
 	events []json.RawMessage
-}
-
-// parse reads the body strictly, but for what its members mean.
-func parse(body []byte) (payload, error) {
-	object, err := ingest.ParseObject(body)
-	if err != nil {
-		return payload{}, err //nolint:wrapcheck // It says what is wrong, and where.
-	}
-	p := payload{Object: object}
-	list, ok := object["events"].([]any)
-	if !ok && object["events"] != nil {
-		return p, fault.New(fault.SchemaViolation, "is no list").At("/events").WithFix("send a list of events")
-	}
-	if len(list) == 0 {
-		return p, nil
-	}
-	// A map, and no struct, because encoding/json takes any casing for a field's.
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(body, &members); err != nil {
-		return p, fault.New(fault.Malformed, "the body is no JSON object").Because(err)
-	}
-	p.events, _, err = ingest.Split(members["events"])
-	return p, err //nolint:wrapcheck // It says what is wrong, and where.
-}
-
-// event returns the event's members.
-func (p payload) event(i int) (ingest.Object, bool) {
-	list, _ := p.Object["events"].([]any)
-	object, ok := list[i].(ingest.Object)
-	return object, ok
 }
 
 // instance returns the id of the browser or of the app's installation.

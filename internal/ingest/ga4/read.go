@@ -15,12 +15,13 @@ import (
 // told, one item stands for them all.
 func read(body []byte, app bool, value int, now time.Time) (items []ingest.Item, problems []problem) {
 	c := &checker{now: now, value: value}
-	p, err := parse(body)
+	members, events, err := ingest.Batch(body, "events")
+	p := payload{members, events}
 	switch {
 	case len(body) > maxBody:
 		c.report(everyEvent, valueOutOfBounds, "", "", "The request has %d bytes, and %d are the most.", len(body), maxBody)
 	case err != nil:
-		c.unreadable(err)
+		c.unreadable(everyEvent, "", err)
 	default:
 		c.request(p, app)
 	}
@@ -29,11 +30,11 @@ func read(body []byte, app bool, value int, now time.Time) (items []ingest.Item,
 	}
 	seen := map[string]int{}
 	for i, raw := range p.events {
-		e, ok := p.event(i)
-		if ok {
-			c.call(i, e)
+		e, err := ingest.ParseObject(raw)
+		if err != nil {
+			c.unreadable(i, "/events/"+strconv.Itoa(i), err)
 		} else {
-			c.report(i, valueInvalid, "events", "/events/"+strconv.Itoa(i), "Event at index: [%d] is not an object.", i)
+			c.call(i, e)
 		}
 		item := p.item(raw, e, now, seen)
 		item.Err = c.errorOf(i)
@@ -42,13 +43,17 @@ func read(body []byte, app bool, value int, now time.Time) (items []ingest.Item,
 	return items, c.problems
 }
 
-// unreadable reports a body that is no request at all.
-func (c *checker) unreadable(err error) {
+// unreadable reports what is no request, or at the pointer no event, at all.
+func (c *checker) unreadable(at int, pointer string, err error) {
 	e, code := fault.From(err), valueInvalid
-	if e.Message == "is there twice" {
+	switch {
+	case e.Message == "is there twice":
 		code = nameDuplicated
+	case at == everyEvent && e.Field == "/events":
+		code = valueRequired
 	}
-	c.report(everyEvent, code, fieldOf(e.Field), e.Field, "The request is not a measurement: %s.", clip(err.Error()))
+	pointer += e.Field
+	c.report(at, code, fieldOf(pointer), pointer, "The request is not a measurement: %s.", clip(err.Error()))
 }
 
 // errorOf returns what is first wrong with the event, or with all of them, for

@@ -33,10 +33,13 @@ func (s *Source) Receive(_ context.Context, r *ingest.Request) (ingest.Received,
 		return ingest.Received{}, err
 	}
 	items, err := read(r.Body, r.At)
+	if err != nil { // The tag does not come again: so the rejected list gets it.
+		items = []ingest.Item{{Kind: event.KindTrack, Raw: r.Body, Err: err}}
+	}
 	for i := range items {
 		items[i].Authenticated = by
 	}
-	return ingest.Received{Items: items}, err
+	return ingest.Received{Items: items}, nil
 }
 
 // prove says how far the sender is proved.
