@@ -2,7 +2,10 @@ package browser
 
 import "net/netip"
 
-// Public reports whether a browser may connect to the address: a global
+// Public reports whether an address is one that a browser may connect to.
+func Public(a netip.Addr) bool { return public(a) }
+
+// public reports whether a browser may connect to the address: a global
 // unicast address that belongs to nobody's inside. An address that hides
 // another one, as NAT64 does, counts as what it hides.
 func public(a netip.Addr) bool {

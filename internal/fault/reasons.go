@@ -16,6 +16,7 @@ const (
 	UnknownAction       Reason = "unknown_action"
 	UnknownSite         Reason = "unknown_site"
 	UnknownSession      Reason = "unknown_session"
+	UnknownRun          Reason = "unknown_run"
 	UnmappedDomain      Reason = "unmapped_domain"
 	BadConfig           Reason = "bad_config"
 	BadRule             Reason = "bad_rule"
@@ -73,6 +74,8 @@ const (
 	SealBroken          Reason = "seal_broken"
 	KeyMissing          Reason = "key_missing"
 	PageAnswerInvalid   Reason = "page_answer_invalid"
+	CallFailed          Reason = "call_failed"
+	CallRefused         Reason = "call_refused"
 	CommandExpired      Reason = "command_expired"
 	DeadlineExceeded    Reason = "deadline_exceeded"
 	TooManyAttempts     Reason = "too_many_attempts"
@@ -130,6 +133,7 @@ func table() []Entry {
 		{UnknownAction, NotFound, "no action has this name or alias", "`publisher actions` lists the names"},
 		{UnknownSite, NotFound, "no site of the configuration has this name", "add the site under `sites:` in parley.yaml; `worker doctor` lists the sites"},
 		{UnknownSession, NotFound, "no worker holds this session, and none is stored", "`worker sessions list` shows those that are held"},
+		{UnknownRun, NotFound, "no run has this id, or the step, or the version", "`publisher workflows runs` lists the runs"},
 		{UnmappedDomain, NotFound, "no site of the configuration has this domain", "add the domain to a site's `domains:` in parley.yaml"},
 		{BadConfig, Invalid, "the configuration is wrong", "correct the line that the message shows; `worker doctor` checks it"},
 		{BadRule, Invalid, "a workflow rule is wrong", "correct the line that the message shows"},
@@ -187,6 +191,8 @@ func table() []Entry {
 		{SealBroken, Conflict, "what was sealed has changed, or belongs to something else", "look for a damaged store; nothing of it is used"},
 		{KeyMissing, Conflict, "what was sealed needs a key that is not in the key ring", "add the key to the ring: a rotated key stays until what it sealed has expired"},
 		{PageAnswerInvalid, Unavailable, "the page answered something that is no answer", "look at the evidence: the page may interfere"},
+		{CallFailed, Unavailable, "the address that a workflow calls did not answer well", "check that it answers; the step is tried again"},
+		{CallRefused, Unmet, "the address that a workflow calls refused the call", "look at the receiver's own log, and correct the step"},
 		{CommandExpired, Expired, "the command's expiry time had passed before it ran", "send it again with a later expiry time"},
 		{DeadlineExceeded, Expired, "the action did not end within its timeout", "raise `timeout_ms`, within the action's bounds"},
 		{TooManyAttempts, Unavailable, "the command failed on every attempt", "read the last reason; `publisher replay` sends it again"},
