@@ -208,7 +208,10 @@ func rebase(base, ours, theirs actions.Profile) actions.Profile {
 		Kept:    rebaseMap(base.Kept, ours.Kept, theirs.Kept),
 		Pending: rebaseMap(base.Pending, ours.Pending, theirs.Pending),
 		FlushAt: theirs.FlushAt,
-		SentFor: theirs.SentFor,
+		SentFor: theirs.SentFor, VendorID: theirs.VendorID,
+	}
+	if ours.VendorID != base.VendorID {
+		merged.VendorID = ours.VendorID
 	}
 	if ours.SentFor != base.SentFor {
 		merged.SentFor = ours.SentFor // The call that is running now must not be counted again.

@@ -150,7 +150,7 @@ func (w *Worker) mayAct(ctx context.Context, j *job, held bool) error {
 		return nil
 	}
 	if (p.acted || p.ran) && !held {
-		return fault.New(fault.EffectUnknown, "%s was begun before, and its page is gone", j.spec.Name)
+		return fault.New(fault.EffectUnknown, "%s was begun before, and nothing is left that would know how it ended", j.spec.Name)
 	}
 	if p.marked {
 		return nil

@@ -224,8 +224,9 @@ func (w *Worker) attempt(ctx, bounded context.Context, j *job, lease *session.Le
 	if err != nil {
 		return o, err
 	}
+	var around *detour
 	if j.spec.Plane == actions.PlanePage && !asleep {
-		if env, err = w.prepare(bounded, j, lease); err != nil {
+		if env, around, err = w.prepareOrGoAround(bounded, j, lease); err != nil {
 			w.suspect(ctx, lease, err)
 			return o, w.store(ctx, lease, err)
 		}
@@ -237,13 +238,17 @@ func (w *Worker) attempt(ctx, bounded context.Context, j *job, lease *session.Le
 		return o, err
 	}
 	j.progress.ran = true
-	o.result, o.verdict, err = w.perform(bounded, j, lease, env, j.spec, j.command.Params, false)
+	if around != nil {
+		w.suspect(ctx, lease, around.why)
+		o.result, o.verdict, err = w.goAround(bounded, j, lease, env, *around)
+	} else if o.result, o.verdict, err = w.perform(bounded, j, lease, env, j.spec, j.command.Params, false); err == nil {
+		lease.Trust()
+	}
 	if err != nil {
 		w.suspect(ctx, lease, err)
 		return o, w.store(ctx, lease, err)
 	}
 	o.done = true
-	lease.Trust()
 	if err := w.store(ctx, lease, nil); err != nil {
 		return o, err
 	}
@@ -304,6 +309,7 @@ func (w *Worker) suspect(ctx context.Context, lease *session.Lease, err error) {
 // env returns what an action of the command works with.
 func (w *Worker) env(j *job, lease *session.Lease) actions.Env {
 	env := lease.Env(j.cause(), w.log)
-	env.Sites, env.Now = w.o.Sites, w.o.Now
+	env.Sites, env.Now, env.REST = w.o.Sites, w.o.Now, w.o.REST
+	env.Repeated = j.progress.inherited != nil || j.progress.attempt > 1
 	return env
 }

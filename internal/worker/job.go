@@ -128,7 +128,7 @@ func (w *Worker) checkAddress(j *job) error {
 	}
 	j.site = site
 	switch provider, _, _ := strings.Cut(j.spec.Name, "."); {
-	case j.spec.Plane == actions.PlaneREST:
+	case j.spec.Plane == actions.PlaneREST && w.o.REST == nil:
 		return fault.New(fault.UnsupportedExecutor, "%s needs the vendor's REST API, which this worker does not speak", j.spec.Name)
 	case provider != site.Provider:
 		return fault.New(fault.UnsupportedProvider, "site %s runs %s, which does not know %s", site.Name, site.Provider, j.spec.Name).

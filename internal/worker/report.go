@@ -173,8 +173,11 @@ func (w *Worker) result(j *job, o outcome, why error) event.Result {
 		Evidence: tail(p.evidence, maxEvidence), Steps: tail(p.steps, maxSteps),
 		Executor: p.executor, Worker: w.o.Name, Fence: j.d.Fence, Attempt: max(p.attempt, 1), StartedAt: j.started.UTC(),
 	}
-	if j.spec.Plane == actions.PlaneLocal && o.done {
+	switch {
+	case j.spec.Plane == actions.PlaneLocal && o.done:
 		r.Executor = "local"
+	case j.spec.Plane == actions.PlaneREST && p.ran:
+		r.Executor = executorREST
 	}
 	if o.done {
 		r.Verdict, r.Advice = o.verdict, o.result.Advice

@@ -30,6 +30,9 @@ type Options struct {
 	Site  func(name string) (actions.Site, bool)
 	Sites func() []actions.Site
 
+	// REST reaches the vendors' REST APIs. Nil means that there is no way to them.
+	REST actions.REST
+
 	// Name is the worker's name, for results, and for the partitions that it owns:
 	// no two workers of a bus may have the same. "" is "worker".
 	Name string

@@ -15,7 +15,16 @@ type ClearProfileIn struct {
 	// Scope says where to clear: in the browser, at BotStar, or both. The browser
 	// when it is left out.
 	Scope string `json:"scope,omitempty" jsonschema:"enum=browser,enum=remote,enum=both"`
+	// BotStarUserID is BotStar's own id of the visitor, for the scopes remote and
+	// both. What Parley has kept of it when it is left out.
+	BotStarUserID string `json:"botstar_user_id,omitempty" jsonschema:"minLength=1,maxLength=256"`
 }
+
+// browser reports whether the browser is to be cleared.
+func (in ClearProfileIn) browser() bool { return in.Scope != "remote" }
+
+// remote reports whether the user at BotStar is to be cleared.
+func (in ClearProfileIn) remote() bool { return in.Scope == "remote" || in.Scope == "both" }
 
 // ClearProfileOut is the output of botstar.user.clear_profile.
 type ClearProfileOut struct {
@@ -25,6 +34,8 @@ type ClearProfileOut struct {
 	RemoteDeleted bool `json:"remote_deleted"`
 	// Remounted is true when the widget runs again, without a user.
 	Remounted bool `json:"remounted"`
+
+	vendorID string // whom the verification looks at
 }
 
 func clearProfile() actions.Spec {
@@ -33,40 +44,55 @@ func clearProfile() actions.Spec {
 		Title: "Clear user profile",
 		Description: "Forgets the visitor. In the browser: everything that the widget's origin stored is removed, Parley's own kept and " +
 			"waiting attributes are dropped, and the widget is mounted again without a user. " +
-			"At BotStar: needs the REST API, which this executor does not have. BotStar cannot delete a user.",
+			"At BotStar, by its REST API: first and last name, e-mail, gender and birthday are emptied, and the tags too where the widget runs. " +
+			"That needs a token and BotStar's id of the visitor. BotStar cannot delete a user.",
 		Aliases: names("Clear user profile"),
 		Scope:   event.ClassWrite, Plane: actions.PlanePage, Idempotent: true,
 		Timeout: bounds(30*time.Second, 120*time.Second),
 		Verification: "The browser has confirmed that stores and cookies of the widget's origin are cleared; from an isolated world: " +
-			"one container, and the new frame's initData holds no user.",
-		Reasons: pageReasons(fault.UnsupportedExecutor, fault.WidgetNotReady, fault.WidgetFailed),
+			"one container, and the new frame's initData holds no user. At BotStar: it shows the fields empty, and no tags.",
+		Reasons: pageReasons(fault.TokenMissing, fault.TokenRefused, fault.VendorNotFound, fault.RateLimited, fault.VendorUnavailable, fault.UnsupportedExecutor, fault.WidgetNotReady, fault.WidgetFailed),
 	}
 	return actions.New(spec, runClear, verifyClear)
 }
 
 func runClear(ctx context.Context, env actions.Env, in ClearProfileIn) (actions.Done[ClearProfileOut], error) {
 	done := actions.Done[ClearProfileOut]{}
-	switch {
-	case in.Scope == "remote":
-		return done, fault.New(fault.UnsupportedExecutor, "clearing at BotStar needs its REST API").
-			WithFix("use the scope browser, or clear the user in BotStar's inbox")
-	case env.Browser == nil:
-		return done, fault.New(fault.UnsupportedExecutor, "the widget's storage in the visitor's own browser is out of reach").
-			WithFix("run the action in a headless browser")
-	case in.Scope == "both":
-		done.Advice = "only the browser was cleared: clearing at BotStar needs its REST API"
+	if in.browser() && env.Browser == nil {
+		return done, unreachable()
 	}
-	remounted, err := clearBrowser(ctx, env)
-	if err != nil {
-		return done, err
+	if in.remote() {
+		id, err := userID(env, in.BotStarUserID)
+		if err != nil {
+			return done, err
+		}
+		if done.Evidence, done.Advice, err = clearRemote(ctx, env, in); err != nil {
+			return done, err
+		}
+		done.Output.RemoteCleared, done.Output.vendorID = true, id
 	}
-	*env.Profile = actions.Profile{Sent: env.Profile.Sent, SentFor: env.Profile.SentFor} // BotStar's budget does not come back.
-	done.Evidence = []event.Evidence{evidence(env, "storage", "the browser has cleared the stores and cookies of "+widgetOrigin)}
-	done.Output = ClearProfileOut{BrowserCleared: true, Remounted: remounted}
+	if in.browser() {
+		if err := in.clearHere(ctx, env, &done); err != nil {
+			return done, err
+		}
+	}
+	out := done.Output
 	done.Notices = []actions.Notice{{Name: event.FactUserCleared, Data: func(o event.Occurrence) any {
-		return event.UserCleared{Occurrence: o, Browser: true}
+		return event.UserCleared{Occurrence: o, Browser: out.BrowserCleared, Remote: out.RemoteCleared}
 	}}}
 	return done, nil
+}
+
+// clearHere clears the browser, and what Parley itself keeps.
+func (ClearProfileIn) clearHere(ctx context.Context, env actions.Env, done *actions.Done[ClearProfileOut]) error {
+	remounted, err := clearBrowser(ctx, env)
+	if err != nil {
+		return err
+	}
+	*env.Profile = actions.Profile{Sent: env.Profile.Sent, SentFor: env.Profile.SentFor} // BotStar's budget does not come back.
+	done.Evidence = append(done.Evidence, evidence(env, "storage", "the browser has cleared the stores and cookies of "+widgetOrigin))
+	done.Output.BrowserCleared, done.Output.Remounted = true, remounted
+	return nil
 }
 
 // clearBrowser takes the widget down first, so that its frame cannot write
@@ -99,7 +125,23 @@ func clearBrowser(ctx context.Context, env actions.Env) (remounted bool, err err
 	return err == nil, err
 }
 
-func verifyClear(ctx context.Context, env actions.Env, _ ClearProfileIn, out ClearProfileOut) (actions.Proof, error) {
+func verifyClear(ctx context.Context, env actions.Env, in ClearProfileIn, out ClearProfileOut) (actions.Proof, error) {
+	remote := actions.Proof{Verdict: event.Confirmed}
+	if out.RemoteCleared {
+		var err error
+		if remote, err = verifyRemote(ctx, env, out.vendorID); err != nil {
+			return actions.Proof{}, err
+		}
+	}
+	if !out.BrowserCleared {
+		return remote, nil
+	}
+	here, err := verifyBrowser(ctx, env, out)
+	return both(here, remote), err
+}
+
+// verifyBrowser looks at the page after its browser was cleared.
+func verifyBrowser(ctx context.Context, env actions.Env, out ClearProfileOut) (actions.Proof, error) {
 	seen, err := look(ctx, env, lookArg{})
 	if err != nil {
 		return actions.Proof{}, err

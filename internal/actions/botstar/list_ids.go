@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,9 +68,11 @@ const listInput = `{
 
 func listIDs() actions.Spec {
 	spec := actions.Spec{
-		Name:        "botstar.app.list_ids",
-		Title:       "Get application IDs",
-		Description: "Lists the app ids of the configured sites, with their bots. An id that several sites share is listed once.",
+		Name:  "botstar.app.list_ids",
+		Title: "Get application IDs",
+		Description: "Lists app ids with their bots: of the account, by BotStar's REST API, where the command's site has a token; else of the " +
+			"configured sites. BotStar does not tell the app id of a bot: it is taken from the site that names the bot, else it is the bot's id. " +
+			"An id that several sites share is listed once.",
 		Aliases: names("Get application IDs", hubName("Get BotStar Application IDs"),
 			slug("BOTSTAR_GET_BOT_APP_ID", "")),
 		Scope: event.ClassRead, Plane: actions.PlaneLocal, Idempotent: true,
@@ -80,21 +84,66 @@ func listIDs() actions.Spec {
 	return actions.New(spec, runListIDs, verifyListIDs)
 }
 
-func runListIDs(_ context.Context, env actions.Env, in ListIDsIn) (actions.Done[ListIDsOut], error) {
-	out := ListIDsOut{AppIDs: []string{}, Bots: []Bot{}}
-	listed := map[string]bool{}
-	for _, site := range env.Sites() {
-		if site.Provider != name || listed[site.AppID] {
-			continue
+func runListIDs(ctx context.Context, env actions.Env, in ListIDsIn) (actions.Done[ListIDsOut], error) {
+	done := actions.Done[ListIDsOut]{Output: ListIDsOut{AppIDs: []string{}, Bots: []Bot{}}}
+	bots := configured(env)
+	if env.REST != nil && env.REST.Ready(ctx, env.Site.Name, actions.AccountToken) {
+		account, err := ofAccount(ctx, env)
+		if err != nil {
+			done.Advice = "these are the sites of the configuration, since BotStar's REST API could not be asked: " + err.Error()
+		} else {
+			bots = account
+			done.Evidence = []event.Evidence{evidence(env, "rest", fmt.Sprintf("BotStar lists %d bot(s) of the account", len(bots)))}
 		}
-		bot := Bot{AppID: site.AppID, BotID: firstOf(site.BotID, site.AppID), Name: firstOf(site.BotName, site.Name)}
-		if !in.keeps(bot) {
-			continue
-		}
-		listed[site.AppID] = true
-		out.AppIDs, out.Bots = append(out.AppIDs, bot.AppID), append(out.Bots, bot)
 	}
-	return actions.Done[ListIDsOut]{Output: out}, nil
+	listed := map[string]bool{}
+	for _, bot := range bots {
+		if listed[bot.AppID] || !in.keeps(bot) {
+			continue
+		}
+		listed[bot.AppID] = true
+		done.Output.AppIDs, done.Output.Bots = append(done.Output.AppIDs, bot.AppID), append(done.Output.Bots, bot)
+	}
+	return done, nil
+}
+
+// configured returns the bots of the configuration.
+func configured(env actions.Env) []Bot {
+	var bots []Bot
+	for _, site := range env.Sites() {
+		if site.Provider == name {
+			bots = append(bots, Bot{AppID: site.AppID, BotID: firstOf(site.BotID, site.AppID), Name: firstOf(site.BotName, site.Name)})
+		}
+	}
+	return bots
+}
+
+// accountWait bounds the question for the account's bots: the configuration
+// answers as well.
+const accountWait = 2 * time.Second
+
+// ofAccount returns the bots of the account.
+func ofAccount(ctx context.Context, env actions.Env) ([]Bot, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, accountWait, fault.New(fault.VendorUnavailable, "there was no answer within %s", accountWait))
+	defer cancel()
+	a, err := rest(env, OfBot{})
+	if err != nil {
+		return nil, err
+	}
+	var all []BotRecord
+	if _, err := a.do(ctx, a.allBots(), &all); err != nil {
+		return nil, err
+	}
+	sites := configured(env)
+	bots := make([]Bot, 0, len(all))
+	for _, record := range all {
+		bot := Bot{AppID: record.ID, BotID: record.ID, Name: record.Name}
+		if i := slices.IndexFunc(sites, func(b Bot) bool { return b.BotID == record.ID }); i >= 0 {
+			bot.AppID = sites[i].AppID
+		}
+		bots = append(bots, bot)
+	}
+	return bots, nil
 }
 
 func (in ListIDsIn) keeps(bot Bot) bool {
@@ -109,7 +158,7 @@ func (in ListIDsIn) keeps(bot Bot) bool {
 
 func verifyListIDs(_ context.Context, env actions.Env, in ListIDsIn, out ListIDsOut) (actions.Proof, error) {
 	proof := actions.Proof{Verdict: event.Confirmed, Evidence: []event.Evidence{
-		evidence(env, "record", "the sites of the configuration"),
+		evidence(env, "record", fmt.Sprintf("%d app id(s), each of the form of one", len(out.Bots))),
 	}}
 	for _, bot := range out.Bots {
 		if checkAppID(bot.AppID) != nil || !in.keeps(bot) {

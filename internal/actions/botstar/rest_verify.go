@@ -31,9 +31,16 @@ type glance struct {
 // readBack looks until the effect is seen. The opposite is only believed when
 // it stays; a look that fails proves nothing.
 func readBack(ctx context.Context, env actions.Env, look func(context.Context) (glance, error)) (actions.Proof, error) {
+	return readBackWith(ctx, env, lookPauses(), look)
+}
+
+// readBackWith is readBack with other times between the looks.
+func readBackWith(
+	ctx context.Context, env actions.Env, pauses []time.Duration, look func(context.Context) (glance, error),
+) (actions.Proof, error) {
 	var last glance
 	var err error
-	for _, pause := range lookPauses() {
+	for _, pause := range pauses {
 		if held := hold(ctx, pause); held != nil {
 			err = held
 			break
@@ -139,7 +146,8 @@ func restReasons(own ...fault.Reason) []fault.Reason {
 // reading describes a read by the REST API.
 func reading(action, title, description, proof string) actions.Spec {
 	return actions.Spec{
-		Name: "botstar." + action, Title: title, Description: description, Aliases: []actions.Alias{hubName(title)},
+		Name: "botstar." + action, Title: title, Aliases: []actions.Alias{hubName(title)},
+		Description: description + " It speaks to BotStar's REST API, with the token of the site.",
 		Scope: event.ClassRead, Plane: actions.PlaneREST, Idempotent: true,
 		Timeout: restBounds(), Verification: proof, Reasons: restReasons(),
 	}

@@ -37,11 +37,15 @@ type UpdateOut struct {
 // itself uses it.
 const flushKey = "parley_flush"
 
+// updateAction names the action, for its budget.
+const updateAction = "botstar.widget.update"
+
 const updateInput = `{
   "type": "object",
   "description": "The visitor's attributes, flat. Tags replace the tags that were there; everything else is merged.",
   "minProperties": 1,
   "properties": {` + attributeProperties + `,
+    "botstar_user_id": {"type": "string", "minLength": 1, "maxLength": 256, "description": "BotStar's own id of the visitor, where you know it, such as from a webhook. Parley keeps it and does not send it: with it, updates are read back by BotStar's REST API, and go that way when no page can be reached."},
     "parley_flush": {"type": "boolean", "description": "Sends what waits for the budget. Parley itself schedules this."}
   },` + attributeRest + `
 }`
@@ -51,22 +55,25 @@ const adviceAnonymous = "the visitor is anonymous: BotStar keeps these attribute
 
 func update() actions.Spec {
 	spec := actions.Spec{
-		Name:  "botstar.widget.update",
+		Name:  updateAction,
 		Title: "Update user details",
 		Description: "Hands attributes of the visitor to BotStar. Tags replace, everything else is merged. " +
 			"BotStar takes 20 updates in 30 minutes: beyond that, Parley puts the waiting attributes together and sends them " +
 			"as soon as the budget allows; the result is then queued, with the time, and an event tells when they were sent. " +
-			"The attributes of an anonymous visitor are kept, and sent when the visitor is identified.",
+			"The attributes of an anonymous visitor are kept, and sent when the visitor is identified. When no page can be reached, " +
+			"and BotStar's id of the visitor is known, botstar.users.update takes its place where that can change all of it.",
 		Aliases: names("Update user details", hubName("Livechat update"), slug("BOTSTAR_LIVECHAT_UPDATE", "snippet")),
 		Scope:   event.ClassWrite, Plane: actions.PlanePage,
 		Needs: []actions.Fact{actions.Booted}, Idempotent: true,
 		Budget:  &actions.Budget{Calls: updateCalls, Window: updateWindow},
 		Timeout: bounds(10*time.Second, 60*time.Second),
 		Verification: "Nothing on the page shows an update, and BotStar answers nothing: the verdict is unverifiable, " +
-			"with the record of what was sent. A read-back needs BotStar's REST API.",
+			"with the record of what was sent. Where the site has a token of BotStar's REST API, and BotStar's id of the visitor is known, " +
+			"the user is read back.",
 		Reasons:     pageReasons(fault.NotBooted, fault.NoAttributes, fault.SchemaViolation, fault.WidgetFailed),
 		InputSchema: json.RawMessage(updateInput),
 		Snippet:     updateSnippet,
+		Detour:      updateDetour(),
 	}
 	return actions.New(spec, runUpdate, verifyUpdate)
 }
@@ -86,7 +93,7 @@ func runUpdate(ctx context.Context, env actions.Env, in UpdateIn) (actions.Done[
 	if err != nil {
 		return actions.Done[UpdateOut]{}, err
 	}
-	purse := budget{env.Profile, "botstar.widget.update"}
+	purse := budget{env.Profile, updateAction}
 	now := env.Now().UTC()
 	switch {
 	case len(b.attributes) == 0: // A flush that came after everything was sent.
@@ -102,19 +109,25 @@ func runUpdate(ctx context.Context, env actions.Env, in UpdateIn) (actions.Done[
 // gather puts together what is to be sent. Later wins: what was kept, what
 // waits, what is new.
 func gather(env actions.Env, in UpdateIn) (batch, error) {
-	fresh := Attributes{}
+	fresh, learnt := Attributes{}, false
 	b := batch{flushed: len(env.Profile.Pending) > 0, commands: slices.Clone(env.Profile.PendingFrom)}
 	for key, value := range in {
-		if key == flushKey {
+		switch key {
+		case flushKey:
 			b.flush = value == true
-			continue
+		case vendorKey:
+			if err := learnID(env, value); err != nil {
+				return b, err
+			}
+			learnt = true
+		default:
+			fresh[key] = value
 		}
-		fresh[key] = value
 	}
 	if err := fresh.check("/params"); err != nil {
 		return b, err
 	}
-	if len(fresh) == 0 && !b.flush {
+	if len(fresh) == 0 && !b.flush && !learnt {
 		return b, fault.New(fault.NoAttributes, "there is nothing to update").At("/params")
 	}
 	b.attributes = merge(env.Profile.Pending, fresh)
@@ -161,6 +174,13 @@ func (b batch) send(ctx context.Context, env actions.Env, purse budget, now time
 		return actions.Done[UpdateOut]{}, fmt.Errorf("updating the visitor: %w", err)
 	}
 	purse.spend(now, env.Key)
+	done := b.sent(env, purse, now)
+	done.Evidence = []event.Evidence{evidence(env, "record", "BotStarApi('update') was called with: "+strings.Join(b.attributes.names(), ", "))}
+	return done, nil
+}
+
+// sent is what follows from the batch's being on its way.
+func (b batch) sent(env actions.Env, purse budget, now time.Time) actions.Done[UpdateOut] {
 	p := env.Profile
 	p.Pending, p.PendingFrom, p.FlushAt = nil, nil, time.Time{}
 	env.State.User = Attributes(env.State.User).over(b.attributes)
@@ -172,13 +192,12 @@ func (b batch) send(ctx context.Context, env actions.Env, purse budget, now time
 		Output: UpdateOut{
 			Applied: true, BudgetLeft: purse.left(now), Persisted: b.identified, Attributes: b.attributes.names(),
 		},
-		Advice:   b.advice(),
-		Evidence: []event.Evidence{evidence(env, "record", "BotStarApi('update') was called with: "+strings.Join(b.attributes.names(), ", "))},
+		Advice: b.advice(),
 		Notices: []actions.Notice{{Name: event.FactUserUpdated, Data: func(o event.Occurrence) any {
 			fact.Occurrence = o
 			return fact
 		}}},
-	}, nil
+	}
 }
 
 // keep keeps an anonymous visitor's attributes, and lets go of them once they
@@ -196,9 +215,4 @@ func (b batch) advice() string {
 		return ""
 	}
 	return adviceAnonymous
-}
-
-// verifyUpdate is honest: a page shows nothing of an update.
-func verifyUpdate(context.Context, actions.Env, UpdateIn, UpdateOut) (actions.Proof, error) {
-	return actions.Proof{Verdict: event.Unverifiable}, nil
 }
