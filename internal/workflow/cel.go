@@ -2,12 +2,16 @@ package workflow
 
 import (
 	"fmt"
+	"maps"
 	"math"
-	"reflect"
+	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
@@ -24,127 +28,20 @@ const (
 	maxExpression = 4_000
 )
 
-// triggerVars, visitorVars and siteVars are what an expression can see. The
-// cel tags are the public names.
-type triggerVars struct {
-	Kind       string         `cel:"kind"`
-	Source     string         `cel:"source"`
-	Event      string         `cel:"event"`
-	Properties map[string]any `cel:"properties"`
-	Traits     map[string]any `cel:"traits"`
-	URL        string         `cel:"url"`
-	OccurredAt time.Time      `cel:"occurred_at"`
+// Expr is a compiled expression. It may be used by many goroutines.
+type Expr struct {
+	Source string
+
+	program cel.Program
+	kind    *cel.Type
+	refs    []string // the names after steps.
+	cost    uint64   // at most, on data of the usual size
 }
 
-type visitorVars struct {
-	UserID      string `cel:"user_id"`
-	Email       string `cel:"email"`
-	AnonymousID string `cel:"anonymous_id"`
-	Identified  bool   `cel:"identified"`
-}
-
-type siteVars struct {
-	Name     string `cel:"name"`
-	Provider string `cel:"provider"`
-	Mode     string `cel:"mode"`
-	URL      string `cel:"url"`
-}
-
-// vars are the variables of one evaluation.
-type vars struct {
-	trigger *triggerVars
-	visitor *visitorVars
-	site    *siteVars
-}
-
-// ResolveName returns the variable of the name, as CEL asks for it.
-func (v vars) ResolveName(name string) (any, bool) {
-	switch name {
-	case "trigger":
-		return v.trigger, true
-	case "visitor":
-		return v.visitor, true
-	case "site":
-		return v.site, true
-	}
-	return nil, false
-}
-
-// Parent returns nil: there are no other variables.
-func (v vars) Parent() cel.Activation { return nil }
-
-// language is the language of expressions: plain CEL with strings, optional
-// values and typed variables. It reads no clock and no environment, so an
-// expression gives the same answer each time.
-type language struct{ env *cel.Env }
-
-func newLanguage() (*language, error) {
-	env, err := cel.NewEnv(
-		ext.NativeTypes(
-			reflect.TypeFor[*triggerVars](), reflect.TypeFor[*visitorVars](), reflect.TypeFor[*siteVars](),
-			ext.ParseStructTags(true),
-		),
-		ext.Strings(),
-		cel.OptionalTypes(),
-		cel.CrossTypeNumericComparisons(true),
-		cel.ParserExpressionSizeLimit(maxExpression),
-		cel.Variable("trigger", cel.ObjectType("workflow.triggerVars")),
-		cel.Variable("visitor", cel.ObjectType("workflow.visitorVars")),
-		cel.Variable("site", cel.ObjectType("workflow.siteVars")),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("preparing CEL: %w", err)
-	}
-	return &language{env}, nil
-}
-
-// syntaxError is what is wrong in an expression, and where in it.
-type syntaxError struct {
-	column  int // from 0
-	message string
-}
-
-// Error returns the message.
-func (e *syntaxError) Error() string { return e.message }
-
-// compile returns the program of the expression and the type of its value.
-func (l *language) compile(text string) (cel.Program, *cel.Type, error) {
-	tree, issues := l.env.Compile(text)
-	if issues.Err() != nil {
-		first := issues.Errors()[0]
-		return nil, nil, &syntaxError{first.Location.Column(), readable(first.Message)}
-	}
-	program, err := l.env.Program(tree, cel.CostLimit(costLimit), cel.EvalOptions(cel.OptOptimize))
-	if err != nil {
-		return nil, nil, &syntaxError{0, err.Error()}
-	}
-	return program, tree.OutputType(), nil
-}
-
-// readable returns CEL's message without what only its authors need.
-func readable(message string) string {
-	message = strings.TrimSpace(message)
-	message, _, _ = strings.Cut(message, " (in container")
-	message, _, _ = strings.Cut(message, " (did you mean")
-	message, _, _ = strings.Cut(message, " expecting {")
-	return strings.NewReplacer("Syntax error: ", "", "mismatched input '<EOF>'", "the expression ends too early", "'_", "'", "_'", "'").Replace(message)
-}
-
-// fieldsOfVars returns the names of the fields that an expression can see.
-func fieldsOfVars() []string {
-	var names []string
-	for _, of := range []reflect.Type{reflect.TypeFor[triggerVars](), reflect.TypeFor[visitorVars](), reflect.TypeFor[siteVars]()} {
-		for _, field := range reflect.VisibleFields(of) {
-			names = append(names, field.Tag.Get("cel"))
-		}
-	}
-	return names
-}
-
-// holds evaluates a condition. A key that is not there makes it false; any
-// other error is the rule's.
-func holds(program cel.Program, v vars) (bool, error) {
-	value, _, err := program.Eval(v)
+// Bool evaluates a condition. A key that is not there makes it false; any other
+// error is the workflow's.
+func (e *Expr) Bool(v *Vars) (bool, error) {
+	value, _, err := e.program.Eval(v)
 	if missingKey(err) {
 		return false, nil
 	}
@@ -158,19 +55,327 @@ func holds(program cel.Program, v vars) (bool, error) {
 	return yes, nil
 }
 
+// Value evaluates an expression to a value that JSON can hold.
+func (e *Expr) Value(v *Vars) (any, error) {
+	value, err := e.eval(v)
+	if err != nil {
+		return nil, err
+	}
+	return plain(value)
+}
+
+// Span evaluates an expression to a duration: CEL's, or a text such as 24h. A
+// negative one is 0.
+func (e *Expr) Span(v *Vars) (time.Duration, error) {
+	value, err := e.eval(v)
+	if err != nil {
+		return 0, err
+	}
+	switch value := value.Value().(type) {
+	case time.Duration:
+		return max(0, value), nil
+	case string:
+		if d, err := parseSpan(value); err == nil {
+			return max(0, d), nil
+		}
+	}
+	return 0, fault.New(fault.BadRule, "${%s}: the value is %s, and should be a duration", e.Source, value.Type().TypeName())
+}
+
+// Time evaluates an expression to a time: CEL's timestamp, or a text of
+// RFC 3339.
+func (e *Expr) Time(v *Vars) (time.Time, error) {
+	value, err := e.eval(v)
+	if err != nil {
+		return time.Time{}, err
+	}
+	switch value := value.Value().(type) {
+	case time.Time:
+		return value.UTC(), nil
+	case string:
+		if t, err := time.Parse(time.RFC3339Nano, value); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, fault.New(fault.BadRule, "${%s}: the value is %s, and should be a time", e.Source, value.Type().TypeName())
+}
+
+func (e *Expr) eval(v *Vars) (ref.Val, error) {
+	value, _, err := e.program.Eval(v)
+	if err != nil {
+		return nil, fault.New(fault.BadRule, "evaluating: %s", err)
+	}
+	return value, nil
+}
+
 // missingKey reports whether the error says that a map lacks a key. CEL has no
 // type or value for it, only this text.
 func missingKey(err error) bool {
 	return err != nil && strings.HasPrefix(err.Error(), "no such key: ")
 }
 
-// eval evaluates an expression to a value that JSON can hold.
-func eval(program cel.Program, v vars) (any, error) {
-	value, _, err := program.Eval(v)
+// language is the language of expressions: plain CEL with strings, optional
+// values and typed variables. It reads no clock and no environment, so an
+// expression gives the same answer each time.
+type language struct {
+	known shapes
+	base  *cel.Env
+
+	mu     sync.Mutex
+	events map[string]*cel.Env // by the type of event
+}
+
+// newLanguage returns the language with the shapes of facts and outputs.
+func newLanguage(known shapes) (*language, error) {
+	env, err := cel.NewEnv(
+		ext.Strings(),
+		cel.OptionalTypes(),
+		cel.CrossTypeNumericComparisons(true),
+		cel.ParserExpressionSizeLimit(maxExpression),
+		knows(known),
+		cel.Variable("trigger", known["trigger"].typ),
+		cel.Variable("visitor", known["visitor"].typ),
+		cel.Variable("site", known["site"].typ),
+		cel.Variable("run", known["run"].typ),
+	)
 	if err != nil {
-		return nil, fault.New(fault.BadRule, "evaluating: %s", err)
+		return nil, fmt.Errorf("preparing CEL: %w", err)
 	}
-	return plain(value)
+	return &language{known: known, base: env, events: map[string]*cel.Env{}}, nil
+}
+
+// knows adds shapes to the types of an environment.
+func knows(more shapes) cel.EnvOption {
+	return func(env *cel.Env) (*cel.Env, error) {
+		provider, known := env.CELTypeProvider(), []shapes{more}
+		if outer, ok := provider.(typeProvider); ok {
+			provider, known = outer.Provider, append(known, outer.known...)
+		}
+		return cel.CustomTypeProvider(typeProvider{provider, known})(env)
+	}
+}
+
+// scope is where an expression stands: what `event` and `steps` are there.
+type scope struct {
+	*language
+	*stepScope
+	event *cel.Type
+}
+
+// stepScope is what the expressions of one file share.
+type stepScope struct {
+	steps *shape // of the variable steps
+	own   shapes // with those inside it
+	typed map[string]*cel.Env
+	seen  []*Expr // what was compiled
+}
+
+// env returns the environment for the text. The variable steps costs an
+// environment of its own, so it is there for those that use it.
+func (s *scope) env(text string) (*cel.Env, error) {
+	env, err := s.with(s.event)
+	if err != nil || !strings.Contains(text, "steps") {
+		return env, err
+	}
+	key := s.event.String()
+	if s.stepScope.typed[key] == nil {
+		made, err := env.Extend(knows(s.own), cel.Variable("steps", s.steps.typ))
+		if err != nil {
+			return nil, fmt.Errorf("preparing CEL: %w", err)
+		}
+		s.stepScope.typed[key] = made
+	}
+	return s.stepScope.typed[key], nil
+}
+
+// with returns the environment in which `event` has the type.
+func (l *language) with(kind *cel.Type) (*cel.Env, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key := kind.String()
+	if l.events[key] == nil {
+		made, err := l.base.Extend(cel.Variable("event", kind))
+		if err != nil {
+			return nil, fmt.Errorf("preparing CEL: %w", err)
+		}
+		l.events[key] = made
+	}
+	return l.events[key], nil
+}
+
+// syntaxError is what is wrong in an expression, and where in it.
+type syntaxError struct {
+	column       int // from 0
+	message, fix string
+}
+
+// Error returns the message.
+func (e *syntaxError) Error() string { return e.message }
+
+// syntaxErrors are several of one expression.
+type syntaxErrors []*syntaxError
+
+// Error returns the first message.
+func (e syntaxErrors) Error() string { return e[0].message }
+
+// stepRefs finds the steps whose outcomes an expression reads.
+var stepRefs = regexp.MustCompile(`\bsteps\.\??([A-Za-z_][A-Za-z0-9_]*)`)
+
+// compile returns the compiled expression.
+func (s *scope) compile(text string) (*Expr, error) {
+	env, err := s.env(text)
+	if err != nil {
+		return nil, err
+	}
+	tree, issues := env.Compile(text)
+	if issues.Err() != nil {
+		return nil, s.wrong(text, issues)
+	}
+	program, err := env.Program(tree, cel.CostLimit(costLimit), cel.EvalOptions(cel.OptOptimize))
+	if err != nil {
+		return nil, syntaxErrors{{0, err.Error(), ""}}
+	}
+	e := &Expr{Source: text, program: program, kind: tree.OutputType()}
+	for _, match := range stepRefs.FindAllStringSubmatch(text, -1) {
+		e.refs = append(e.refs, match[1])
+	}
+	if e.cost, err = estimate(env, tree); err != nil {
+		return nil, err
+	}
+	s.seen = append(s.seen, e)
+	return e, nil
+}
+
+// usual is how large lists, maps and texts of an event are taken to be.
+const usual = 100
+
+// sizes estimates what an expression works on.
+type sizes struct{}
+
+// EstimateSize returns the usual size.
+func (sizes) EstimateSize(cost.AstNode) *cost.SizeEstimate {
+	return &cost.SizeEstimate{Min: 0, Max: usual}
+}
+
+// EstimateCallCost returns nil: CEL knows what its functions cost.
+func (sizes) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *cost.CallEstimate {
+	return nil
+}
+
+// estimate returns what the expression costs at most on data of the usual size.
+// One that costs more than is allowed on any data is an error.
+func estimate(env *cel.Env, tree *cel.Ast) (uint64, error) {
+	found, err := env.EstimateCost(tree, sizes{})
+	if err != nil {
+		return 0, fmt.Errorf("estimating the cost of an expression: %w", err)
+	}
+	if found.Min > costLimit {
+		return 0, syntaxErrors{{0, fmt.Sprintf("the expression costs at least %d, the limit is %d", found.Min, costLimit), "take out loops in loops"}}
+	}
+	return found.Max, nil
+}
+
+// wrong returns what is wrong in the expression: one problem of its syntax, or
+// every one of its types.
+func (s *scope) wrong(text string, issues *cel.Issues) error {
+	var all syntaxErrors
+	for _, issue := range issues.Errors() {
+		column := issue.Location.Column()
+		message := readable(issue.Message)
+		if slices.ContainsFunc(all, func(other *syntaxError) bool { return other.column == column }) {
+			continue
+		}
+		all = append(all, &syntaxError{column, message, s.suggest(text, column, message)})
+		if strings.HasPrefix(strings.TrimSpace(issue.Message), "Syntax error") {
+			break
+		}
+	}
+	return all
+}
+
+// readable returns CEL's message without what only its authors need.
+func readable(message string) string {
+	message = strings.TrimSpace(message)
+	message, _, _ = strings.Cut(message, " (in container")
+	message, _, _ = strings.Cut(message, " (did you mean")
+	message, _, _ = strings.Cut(message, " expecting {")
+	return strings.NewReplacer("Syntax error: ", "", "mismatched input '<EOF>'", "the expression ends too early", "'_", "'", "_'", "'").Replace(message)
+}
+
+// suggest returns the fix for an expression that names something unknown.
+func (s *scope) suggest(text string, column int, message string) string {
+	if name, ok := quotedAfter(message, "undeclared reference to '"); ok {
+		return s.nearVariable(text, name)
+	}
+	if name, ok := quotedAfter(message, "undefined field '"); ok {
+		return among(name, s.fieldsAt(text, column))
+	}
+	return ""
+}
+
+// variables are the names that an expression sees.
+func variables() []string { return []string{"trigger", "visitor", "site", "event", "steps", "run"} }
+
+func (s *scope) nearVariable(text, name string) string {
+	if name == "now" {
+		return "there is no clock: run.now is the time of the event that is being handled"
+	}
+	for _, step := range s.steps.names() {
+		if strings.HasSuffix(step, "_"+name) && strings.Contains(text, "steps."+strings.ReplaceAll(step, "_", "-")) {
+			return fmt.Sprintf("write steps.%s: a - in the name of a step becomes _", step)
+		}
+	}
+	if near := fault.Nearest(name, append(variables(), "has", "size")); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	return "an expression sees " + strings.Join(variables(), ", ")
+}
+
+// wayForm is a way from a variable to a field.
+var wayForm = regexp.MustCompile(`[a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)*$`)
+
+// fieldsAt returns the names that are known where the text was wrong: those of
+// the record in front of the point at the column, or all.
+func (s *scope) fieldsAt(text string, column int) []string {
+	runes := []rune(text)
+	way := strings.Split(wayForm.FindString(string(runes[:min(column, len(runes))])), ".")
+	at := s.shapeOf(way[0])
+	for _, name := range way[1:] {
+		if at == nil || at.fields[name] == nil {
+			at = nil
+			break
+		}
+		at = s.find(at.fields[name].typ.TypeName())
+	}
+	if at != nil {
+		return at.names()
+	}
+	all := map[string]bool{}
+	for _, name := range variables() {
+		if of := s.shapeOf(name); of != nil {
+			for _, field := range of.names() {
+				all[field] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+func (s *scope) shapeOf(variable string) *shape {
+	switch variable {
+	case "event":
+		return s.find(s.event.TypeName())
+	case "steps":
+		return s.steps
+	}
+	return s.known[variable]
+}
+
+func (s *scope) find(name string) *shape {
+	if found := s.own[name]; found != nil {
+		return found
+	}
+	return s.known[name]
 }
 
 // plain turns a CEL value into one that JSON can hold.
@@ -194,6 +399,8 @@ func plain(value ref.Val) (any, error) {
 			return nil, nil //nolint:nilnil // no value is null.
 		}
 		return plain(value.GetValue())
+	case *record:
+		return plain(types.DefaultTypeAdapter.NativeToValue(anyMap(value.values)))
 	case traits.Mapper:
 		return plainMap(value)
 	case traits.Lister:

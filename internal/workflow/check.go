@@ -31,6 +31,9 @@ func (s *Source) node(node ast.Node, want reflect.Type, path string) []Problem {
 	for want.Kind() == reflect.Pointer {
 		want = want.Elem()
 	}
+	if want == reflect.TypeFor[Ons]() && node.Type() != ast.SequenceType {
+		want = want.Elem()
+	}
 	switch want.Kind() { //nolint:exhaustive // every other kind is a scalar.
 	case reflect.Struct:
 		return s.mapping(node, path, func(key string) (reflect.Type, string) { return fieldOf(want, key) })
@@ -96,11 +99,17 @@ func (s *Source) sequence(node ast.Node, want reflect.Type, path string) []Probl
 }
 
 func (s *Source) scalar(node ast.Node, want reflect.Type, path string) []Problem {
-	if want == reflect.TypeFor[time.Duration]() {
-		if _, err := time.ParseDuration(node.GetToken().Value); err == nil {
+	switch text := node.GetToken().Value; want {
+	case reflect.TypeFor[time.Duration]():
+		if _, err := time.ParseDuration(text); err == nil {
 			return nil
 		}
 		return []Problem{s.at(node, path, "write a number with its unit: 500ms, 10s, 5m, 1h", "it is not a duration")}
+	case reflect.TypeFor[Span]():
+		if d, err := parseSpan(text); err == nil && d > 0 {
+			return nil
+		}
+		return []Problem{s.at(node, path, "write a number with its unit: 10s, 5m, 1h, 7d", "it is not a duration")}
 	}
 	expected := map[reflect.Kind]string{
 		reflect.String: "text", reflect.Bool: "true or false", reflect.Int: "a whole number",

@@ -41,6 +41,8 @@ type Problem struct {
 	Fix     string
 	// Excerpt is the line with its neighbours, or "".
 	Excerpt string
+	// Warning says that the source is accepted all the same.
+	Warning bool
 }
 
 // String returns the problem as a person reads it: place, path and message,

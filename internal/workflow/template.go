@@ -7,50 +7,47 @@ import (
 	"slices"
 	"strings"
 
-	"cel.dev/cel-go/cel"
-
 	"github.com/parley-chat/parley/internal/fault"
 )
 
-// template is a parameter's value with the expressions in it compiled.
-type template interface {
-	// value returns what the parameter is for these variables.
-	value(v vars) (any, error)
-	// static reports whether the value is the same for all variables.
-	static() bool
+// Template is a value with the expressions in it compiled. It may be used by
+// many goroutines.
+type Template interface {
+	// Value returns what the value is for these variables, in the form of JSON.
+	Value(v *Vars) (any, error)
+	// Static reports whether the value is the same for all variables, which may
+	// then be nil.
+	Static() bool
 }
 
 type (
 	fixed    struct{ is any }
-	computed struct {
-		source  string
-		program cel.Program
-	}
+	computed struct{ expr *Expr }
 	// text is literal texts and expressions, one after another.
-	text   struct{ parts []template }
+	text   struct{ parts []Template }
 	object struct {
 		keys   []string
-		fields map[string]template
+		fields map[string]Template
 	}
-	list struct{ items []template }
+	list struct{ items []Template }
 )
 
-func (t fixed) value(vars) (any, error) { return t.is, nil }
-func (t fixed) static() bool            { return true }
+func (t fixed) Value(*Vars) (any, error) { return t.is, nil }
+func (t fixed) Static() bool             { return true }
 
-func (t computed) value(v vars) (any, error) {
-	value, err := eval(t.program, v)
+func (t computed) Value(v *Vars) (any, error) {
+	value, err := t.expr.Value(v)
 	if err != nil {
-		return nil, fmt.Errorf("${%s}: %w", t.source, err)
+		return nil, fmt.Errorf("${%s}: %w", t.expr.Source, err)
 	}
 	return value, nil
 }
-func (t computed) static() bool { return false }
+func (t computed) Static() bool { return false }
 
-func (t text) value(v vars) (any, error) {
+func (t text) Value(v *Vars) (any, error) {
 	var b strings.Builder
 	for _, part := range t.parts {
-		value, err := part.value(v)
+		value, err := part.Value(v)
 		if err != nil {
 			return nil, err
 		}
@@ -64,12 +61,12 @@ func (t text) value(v vars) (any, error) {
 	}
 	return b.String(), nil
 }
-func (t text) static() bool { return false }
+func (t text) Static() bool { return false }
 
-func (t object) value(v vars) (any, error) {
+func (t object) Value(v *Vars) (any, error) {
 	values := make(map[string]any, len(t.keys))
 	for _, key := range t.keys {
-		value, err := t.fields[key].value(v)
+		value, err := t.fields[key].Value(v)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", key, err)
 		}
@@ -78,14 +75,14 @@ func (t object) value(v vars) (any, error) {
 	return values, nil
 }
 
-func (t object) static() bool {
-	return !slices.ContainsFunc(t.keys, func(key string) bool { return !t.fields[key].static() })
+func (t object) Static() bool {
+	return !slices.ContainsFunc(t.keys, func(key string) bool { return !t.fields[key].Static() })
 }
 
-func (t list) value(v vars) (any, error) {
+func (t list) Value(v *Vars) (any, error) {
 	values := make([]any, len(t.items))
 	for i, item := range t.items {
-		value, err := item.value(v)
+		value, err := item.Value(v)
 		if err != nil {
 			return nil, fmt.Errorf("[%d]: %w", i, err)
 		}
@@ -94,25 +91,25 @@ func (t list) value(v vars) (any, error) {
 	return values, nil
 }
 
-func (t list) static() bool {
-	return !slices.ContainsFunc(t.items, func(item template) bool { return !item.static() })
+func (t list) Static() bool {
+	return !slices.ContainsFunc(t.items, func(item Template) bool { return !item.Static() })
 }
 
 // template compiles the value at the path. What is wrong goes to report.
-func (l *language) template(value any, path string, report func(path string, err error)) template {
+func (s *scope) template(value any, path string, report func(path string, err error)) Template {
 	switch value := value.(type) {
 	case string:
-		return l.text(value, path, report)
+		return s.text(value, path, report)
 	case map[string]any:
-		o := object{keys: slices.Sorted(maps.Keys(value)), fields: map[string]template{}}
+		o := object{keys: slices.Sorted(maps.Keys(value)), fields: map[string]Template{}}
 		for _, key := range o.keys {
-			o.fields[key] = l.template(value[key], join(path, key), report)
+			o.fields[key] = s.template(value[key], join(path, key), report)
 		}
 		return o
 	case []any:
-		items := make([]template, len(value))
+		items := make([]Template, len(value))
 		for i, item := range value {
-			items[i] = l.template(item, fmt.Sprintf("%s[%d]", path, i), report)
+			items[i] = s.template(item, fmt.Sprintf("%s[%d]", path, i), report)
 		}
 		return list{items}
 	}
@@ -120,8 +117,8 @@ func (l *language) template(value any, path string, report func(path string, err
 }
 
 // text compiles a text with expressions.
-func (l *language) text(source, path string, report func(string, error)) template {
-	var parts []template
+func (s *scope) text(source, path string, report func(string, error)) Template {
+	var parts []Template
 	var literal strings.Builder
 	flush := func() {
 		if literal.Len() > 0 {
@@ -146,12 +143,12 @@ func (l *language) text(source, path string, report func(string, error)) templat
 			report(path, fault.New(fault.BadRule, "the expression after ${ has no end").WithFix("close it with }, or write $${ for a literal ${"))
 			return fixed{source}
 		}
-		program, _, err := l.compile(expression)
+		expr, err := s.compile(expression)
 		if err != nil {
 			report(path, shift(err, len(source)-len(after)))
 			return fixed{source}
 		}
-		parts = append(parts, computed{expression, program})
+		parts = append(parts, computed{expr})
 		rest = tail
 	}
 	flush()
@@ -161,14 +158,19 @@ func (l *language) text(source, path string, report func(string, error)) templat
 // shift moves the place of a syntax error, because the expression begins that
 // many bytes into the text.
 func shift(err error, by int) error {
-	if wrong, ok := errors.AsType[*syntaxError](err); ok {
-		return &syntaxError{wrong.column + by, wrong.message}
+	wrong, ok := errors.AsType[syntaxErrors](err)
+	if !ok {
+		return err
 	}
-	return err
+	shifted := make(syntaxErrors, len(wrong))
+	for i, one := range wrong {
+		shifted[i] = &syntaxError{one.column + by, one.message, one.fix}
+	}
+	return shifted
 }
 
 // joined returns the simplest template of the parts.
-func joined(parts []template) template {
+func joined(parts []Template) Template {
 	switch len(parts) {
 	case 0:
 		return fixed{""}

@@ -38,11 +38,13 @@ func setup(tb testing.TB) testBundle {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	compiler, err := NewCompiler(catalog, validators, []string{"docs", "shop"})
+	shop := actions.Site{Name: "shop", Provider: "botstar", Mode: "livechat", URL: "https://shop.example.test/"}
+	docs := actions.Site{Name: "docs", Provider: "botstar", Mode: "popup", URL: "https://docs.example.test/"}
+	compiler, err := NewCompiler(catalog, validators, []actions.Site{docs, shop})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return testBundle{compiler, validators, actions.Site{Name: "shop", Provider: "botstar", Mode: "livechat", URL: "https://shop.example.test/"}}
+	return testBundle{compiler, validators, shop}
 }
 
 // rules compiles rule files, given as name and text.
