@@ -34,9 +34,6 @@ type FlowMsg struct {
 	At *uint64
 	// Due and Target make the message a timer: at that time the server publishes
 	// it to Target. The subject holds one timer: a second one replaces it.
-	//
-	// Timers are set just before the rest is stored, so a timer may fire although
-	// its commit was refused. Whoever is woken looks at what is stored.
 	Due    time.Time
 	Target string
 	// Cancels is the subject of a timer that is removed with the commit, if it
@@ -61,8 +58,8 @@ const (
 )
 
 // Commit stores the messages in FLOW, all of them or none, beside each other
-// and in their order, and returns their sequences; that of a timer is 0. Many
-// calls at the same time share a batch, and a flush. While the server is away
+// and in their order, and returns their sequences. Many calls at the same time
+// share a batch, and a flush. While the server is away
 // it tries again, until the context ends or Options.Timeout has passed; nothing
 // is stored twice. An error of class unavailable leaves open whether it was
 // stored: what has Create or At can be committed again to find out.
@@ -74,26 +71,26 @@ func (b *Bus) Commit(ctx context.Context, msgs []FlowMsg) ([]uint64, error) {
 
 // Commitment is a commit under way.
 type Commitment struct {
-	msgs    []*nats.Msg // without timers
-	timers  []*nats.Msg
-	at      []int   // the place of each of msgs among the caller's
-	guards  []guard // what must hold
+	msgs    []*nats.Msg
+	anchor  int      // the place of the message that is looked for afterwards
+	guards  []guard  // what must hold
+	alone   []string // subjects that nothing else in the batch may have before
+	nonce   bool     // the anchor has a message id of its own
 	bytes   int
-	total   int
 	gaveUp  <-chan struct{}
 	sent    []sending
 	floor   uint64 // it cannot be at or before this sequence
 	settled chan struct{}
 
 	// Set before settled is closed.
-	first uint64 // the sequence of the first of msgs
+	first uint64 // the sequence of the first of msgs; 0 when it cannot be told
 	err   error
 }
 
 // sending is an attempt to store a commit.
 type sending struct {
 	id     string
-	number uint64 // of the commit's first message, in the batch
+	number uint64 // of the commit's anchor, in the batch
 }
 
 // guard is what a commit expects of a subject.
@@ -107,7 +104,7 @@ type guard struct {
 // goroutine are stored in their order, as far as they are not refused. It is
 // given up when the context ends, so that lives until Wait has returned.
 func (b *Bus) CommitAsync(ctx context.Context, msgs []FlowMsg) *Commitment {
-	c := &Commitment{gaveUp: ctx.Done(), settled: make(chan struct{}), total: len(msgs)}
+	c := &Commitment{gaveUp: ctx.Done(), settled: make(chan struct{})}
 	if err := b.prepare(c, msgs); err != nil {
 		c.settle(0, err)
 		return c
@@ -131,9 +128,11 @@ func (c *Commitment) Wait(ctx context.Context) ([]uint64, error) {
 	if c.err != nil {
 		return nil, fmt.Errorf("committing %s: %w", c.name(), c.err)
 	}
-	sequences := make([]uint64, c.total)
-	for i, at := range c.at {
-		sequences[at] = c.first + uint64(i)
+	sequences := make([]uint64, len(c.msgs))
+	for i := range sequences {
+		if c.first > 0 {
+			sequences[i] = c.first + uint64(i)
+		}
 	}
 	return sequences, nil
 }
@@ -160,9 +159,6 @@ func (c *Commitment) name() string {
 	if len(c.msgs) > 0 {
 		return c.msgs[len(c.msgs)-1].Subject
 	}
-	if len(c.timers) > 0 {
-		return c.timers[0].Subject
-	}
 	return "nothing"
 }
 
@@ -174,31 +170,34 @@ func (b *Bus) prepare(c *Commitment, msgs []FlowMsg) error {
 	if len(msgs) > maxBatch {
 		return fault.New(fault.TooLarge, "a commit has %d messages, and %d are the most", len(msgs), maxBatch)
 	}
+	c.anchor = -1
 	for i, m := range msgs {
 		msg, err := b.flowMsg(m)
 		if err != nil {
 			return err
 		}
-		if !m.Due.IsZero() {
-			c.timers = append(c.timers, msg)
-			continue
-		}
-		c.msgs, c.at = append(c.msgs, msg), append(c.at, i)
+		c.msgs = append(c.msgs, msg)
 		c.bytes += len(msg.Data) + 512
 		if m.Create || m.At != nil {
-			g := guard{subject: m.Subject, create: m.Create}
+			g := guard{subject: m.Subject, create: m.At == nil}
 			if m.At != nil {
 				g.at = *m.At
 			}
-			c.guards = append(c.guards, g)
+			c.guards, c.alone = append(c.guards, g), append(c.alone, m.Subject)
+		}
+		if !m.Due.IsZero() {
+			c.alone = append(c.alone, m.Subject)
+		} else if c.anchor < 0 {
+			c.anchor = i
 		}
 	}
 	if c.bytes > maxBatchBytes {
 		return fault.New(fault.TooLarge, "a commit has %d bytes, and %d are the most", c.bytes, maxBatchBytes)
 	}
-	if len(c.guards) == 0 && len(c.msgs) > 0 && c.msgs[0].Header[nats.MsgIdHdr] == nil {
+	c.anchor = max(c.anchor, 0)
+	if header := c.msgs[c.anchor].Header; len(c.guards) == 0 && header[nats.MsgIdHdr] == nil {
 		// Nothing else would keep it from being stored twice.
-		c.msgs[0].Header[nats.MsgIdHdr] = []string{rand.Text()}
+		c.nonce, header[nats.MsgIdHdr] = true, []string{rand.Text()}
 	}
 	return nil
 }
@@ -229,8 +228,8 @@ func (b *Bus) flowMsg(m FlowMsg) (*nats.Msg, error) {
 		msg.Header[headerScheduler] = []string{m.Cancels}
 	}
 	if !m.Due.IsZero() {
-		if m.At != nil || m.Create || m.Cancels != "" || m.Target == "" {
-			return nil, fault.New(fault.Malformed, "the timer %s needs a target, and expects and cancels nothing", m.Subject)
+		if m.Cancels == m.Subject || m.Target == "" {
+			return nil, fault.New(fault.Malformed, "the timer %s needs a target, and cannot cancel itself", m.Subject)
 		}
 		if err := setTimer(msg.Header, m.Due, m.Target); err != nil {
 			return nil, err
@@ -251,8 +250,13 @@ func fromBatch(header nats.Header) (id string, number uint64) {
 	return first(header, headerBatch), number
 }
 
-// own reports whether the message is the commit's first.
+// own reports whether the message is the commit's anchor.
 func (c *Commitment) own(header nats.Header) bool {
 	id, number := fromBatch(header)
 	return id != "" && slices.Contains(c.sent, sending{id, number})
+}
+
+// creates reports whether the commit expects nothing but to be the first.
+func (c *Commitment) creates() bool {
+	return len(c.guards) > 0 && len(c.alone) == len(c.guards) && !slices.ContainsFunc(c.guards, func(g guard) bool { return !g.create })
 }

@@ -29,9 +29,6 @@ const (
 
 // commit settles all of the commits: it stores those that the server takes.
 func (w *flowWriter) commit(ctx context.Context, b *Bus, all []*Commitment) {
-	if all = w.setTimers(ctx, b, all); len(all) == 0 {
-		return
-	}
 	pause, gaps := retryFirst, 0
 	for {
 		if all = b.waited(all); len(all) == 0 {
@@ -90,39 +87,15 @@ func (b *Bus) waited(all []*Commitment) []*Commitment {
 // stored settles the commits, whose first message has the sequence.
 func (w *flowWriter) stored(all []*Commitment, first uint64) {
 	for _, c := range all {
+		for _, g := range c.guards {
+			if g.create {
+				w.recent.add(g.subject)
+			}
+		}
 		c.settle(first, nil)
 		first += uint64(len(c.msgs))
 	}
 	w.last = max(w.last, first-1)
-}
-
-// setTimers sets the timers of the commits, and returns the commits that have
-// anything else. Setting one twice is harmless.
-func (w *flowWriter) setTimers(ctx context.Context, b *Bus, all []*Commitment) []*Commitment {
-	var under []*Future
-	for _, c := range all {
-		for _, msg := range c.timers {
-			under = append(under, b.send(msg, nil))
-		}
-	}
-	if len(under) == 0 {
-		return all
-	}
-	return slices.DeleteFunc(all, func(c *Commitment) bool {
-		var failed error
-		for range c.timers {
-			if _, err := under[0].Wait(ctx); err != nil {
-				failed = err
-			}
-			under = under[1:]
-		}
-		c.timers = nil // They need not be set again when the batch is split.
-		if failed != nil || len(c.msgs) == 0 {
-			c.settle(0, failed)
-			return true
-		}
-		return false
-	})
 }
 
 // attempt sends the commits as one batch, or as one message, and returns the
@@ -146,7 +119,7 @@ func (w *flowWriter) attempt(ctx context.Context, b *Bus, all []*Commitment) (ui
 		if len(c.sent) == 0 {
 			c.floor = w.last
 		}
-		c.sent = append(c.sent, sending{id, uint64(len(msgs)) + 1})
+		c.sent = append(c.sent, sending{id, uint64(len(msgs)+c.anchor) + 1})
 		msgs = append(msgs, c.msgs...)
 	}
 	label(msgs, id)
@@ -180,15 +153,18 @@ func label(msgs []*nats.Msg, id string) {
 	msgs[len(msgs)-1].Header[headerBatchCommit] = []string{"1"}
 }
 
-// find looks for the commit's first message, where an attempt may have stored
-// it without our hearing of it.
+// find looks for the commit's anchor, where an attempt may have stored it
+// without our hearing of it, and returns the sequence of the first message.
 func (w *flowWriter) find(ctx context.Context, b *Bus, c *Commitment) (sequence uint64, found bool, err error) {
+	if len(c.sent) == 0 {
+		return 0, false, nil
+	}
 	for from := c.floor + 1; ; from++ {
 		var msg *jetstream.RawStreamMsg
 		err := b.repeat(ctx, "$JS.API.", nil, func(ctx context.Context) error {
 			flow, err := b.stream(ctx, StreamFlow)
 			if err == nil {
-				msg, err = flow.GetMsg(ctx, from, jetstream.WithGetMsgSubject(c.msgs[0].Subject))
+				msg, err = flow.GetMsg(ctx, from, jetstream.WithGetMsgSubject(c.msgs[c.anchor].Subject))
 			}
 			return err
 		})
@@ -199,7 +175,7 @@ func (w *flowWriter) find(ctx context.Context, b *Bus, c *Commitment) (sequence 
 			return 0, false, err
 		}
 		if c.own(msg.Header) {
-			return msg.Sequence, true, nil
+			return msg.Sequence - uint64(c.anchor), true, nil
 		}
 		from = msg.Sequence
 	}
@@ -213,7 +189,9 @@ func (w *flowWriter) refused(ctx context.Context, b *Bus, all []*Commitment, err
 		return
 	}
 	if isConflict(err) {
-		if rest := w.weed(ctx, b, all, err); len(rest) < len(all) {
+		w.wary = true
+		if broken := w.weed(ctx, b, all); len(broken) > 0 {
+			rest := slices.DeleteFunc(all, func(c *Commitment) bool { return slices.Contains(broken, c) })
 			w.commit(ctx, b, rest)
 			return
 		}
@@ -232,40 +210,56 @@ func (w *flowWriter) alone(ctx context.Context, b *Bus, c *Commitment, err error
 		} else if found {
 			w.stored([]*Commitment{c}, first)
 			return
+		} else if c.nonce && apiCode(err) == codeDuplicate {
+			c.settle(0, nil) // It was a timer, and has fired.
+			return
 		}
+	}
+	if apiCode(err) == codeDuplicate {
+		c.settle(0, fault.New(fault.AlreadyStored, "a message with this id was stored before").Because(err))
+		return
 	}
 	if isConflict(err) {
 		if g, lookErr := b.broken(ctx, c); lookErr == nil && g != nil {
-			c.settle(0, g.err(err))
-			return
+			err = g.err()
 		}
 	}
 	c.settle(0, classify(err))
 }
 
-// weed settles the commits whose guards do not hold, all at the same time, and
-// returns the others.
-func (w *flowWriter) weed(ctx context.Context, b *Bus, all []*Commitment, why error) []*Commitment {
-	fails := make([]bool, len(all))
+// weed settles the commits whose guards do not hold, and returns those. It asks
+// for many at the same time.
+func (w *flowWriter) weed(ctx context.Context, b *Bus, all []*Commitment) []*Commitment {
+	found := make([]*guard, len(all))
 	var group errgroup.Group
 	group.SetLimit(weeders)
 	for i, c := range all {
 		group.Go(func() error {
-			g, err := b.broken(ctx, c)
-			fails[i] = err == nil && g != nil
+			if g, err := b.broken(ctx, c); err == nil { // What cannot be asked stays.
+				found[i] = g
+			}
 			return nil
 		})
 	}
-	_ = group.Wait() // Nothing fails: what cannot be asked stays.
-	var rest []*Commitment
-	for i, c := range all {
-		if fails[i] {
-			w.alone(ctx, b, c, why)
-		} else {
-			rest = append(rest, c)
+	_ = group.Wait() // Nothing fails.
+	var broken []*Commitment
+	for i, g := range found {
+		if g == nil {
+			continue
+		}
+		c := all[i]
+		broken = append(broken, c)
+		first, own, err := w.find(ctx, b, c) // By an attempt of its own, maybe.
+		switch {
+		case err != nil:
+			c.settle(0, err)
+		case own:
+			w.stored([]*Commitment{c}, first)
+		default:
+			c.settle(0, g.err())
 		}
 	}
-	return rest
+	return broken
 }
 
 // broken returns the first guard of the commit that does not hold, or nil.
@@ -287,9 +281,9 @@ func (b *Bus) broken(ctx context.Context, c *Commitment) (*guard, error) {
 }
 
 // err is what the caller gets when the guard does not hold.
-func (g *guard) err(cause error) error {
+func (g *guard) err() error {
 	if g.create {
-		return fault.New(fault.AlreadyStored, "%s is there already", g.subject).Because(cause)
+		return fault.New(fault.AlreadyStored, "%s is there already", g.subject)
 	}
-	return fault.New(fault.StaleFence, "somebody else wrote %s first", g.subject).Because(cause)
+	return fault.New(fault.StaleFence, "somebody else wrote %s first", g.subject)
 }

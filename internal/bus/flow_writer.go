@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"crypto/rand"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -29,6 +30,8 @@ type flowWriter struct {
 	last   uint64 // the highest sequence that is known to be there
 	former int    // the commits of the last batch
 	later  []*Commitment
+	recent recent // what was created by this writer
+	wary   bool   // the last batch was refused for what is there already
 }
 
 // offer puts the commit into the queue, and waits while that is full.
@@ -99,7 +102,9 @@ func (w *flowWriter) run(ctx context.Context, b *Bus) {
 			break
 		}
 		w.former = len(batch)
-		w.commit(ctx, b, batch)
+		if batch = w.suspect(ctx, b, batch); len(batch) > 0 {
+			w.commit(ctx, b, batch)
+		}
 	}
 	for {
 		select {
@@ -119,16 +124,23 @@ type pool struct {
 	commits         []*Commitment
 	messages, bytes int
 	subjects        map[string]struct{}
+	full            bool
 }
 
-// take adds the commit, if the batch has room and nothing of another one's
-// concerns the same subject: the server refuses to compare within a batch.
+// take adds the commit, if the batch has room and nothing in it has a subject
+// that the commit compares or replaces: the server does neither within a batch.
+//
+// What comes after a commit that is not taken waits with it, to keep the order.
+// One that only creates what another one in the batch creates is refused in any
+// case, and so holds up nobody.
 func (p *pool) take(c *Commitment) bool {
-	if p.messages+len(c.msgs) > maxBatch || p.bytes+c.bytes > maxBatchBytes {
+	if p.full || p.messages+len(c.msgs) > maxBatch || p.bytes+c.bytes > maxBatchBytes {
+		p.full = true
 		return false
 	}
-	for _, g := range c.guards {
-		if _, ok := p.subjects[g.subject]; ok {
+	for _, subject := range c.alone {
+		if _, ok := p.subjects[subject]; ok {
+			p.full = !c.creates()
 			return false
 		}
 	}
@@ -148,47 +160,49 @@ func (w *flowWriter) collect() []*Commitment {
 	p := pool{subjects: map[string]struct{}{}}
 	waiting := w.later
 	w.later = nil
-	for i, c := range waiting {
-		if !p.take(c) {
-			w.later = append(w.later, waiting[i:]...) // In their order.
-			return p.commits
-		}
+	for _, c := range waiting {
+		w.pour(&p, c)
 	}
 	if len(p.commits) == 0 {
 		select {
 		case c := <-w.queue:
-			p.take(c)
+			w.pour(&p, c)
 		case <-w.quit:
 			return nil
 		}
 	}
-	var timer *time.Timer
 	var late <-chan time.Time
-	for {
-		var c *Commitment
+	for !p.full {
 		select {
-		case c = <-w.queue:
+		case c := <-w.queue:
+			w.pour(&p, c)
+			continue
 		default:
-			if len(p.commits) >= w.former {
-				return p.commits
-			}
-			if timer == nil {
-				timer = time.NewTimer(flowLinger)
-				defer timer.Stop()
-				late = timer.C
-			}
-			select {
-			case c = <-w.queue:
-			case <-late:
-				return p.commits
-			case <-w.quit:
-				return p.commits
-			}
 		}
-		if !p.take(c) {
-			w.later = append(w.later, c)
+		if len(p.commits)+len(w.later) >= w.former {
+			break
+		}
+		if late == nil {
+			timer := time.NewTimer(flowLinger)
+			defer timer.Stop()
+			late = timer.C
+		}
+		select {
+		case c := <-w.queue:
+			w.pour(&p, c)
+		case <-late:
+			return p.commits
+		case <-w.quit:
 			return p.commits
 		}
+	}
+	return p.commits
+}
+
+// pour puts the commit into the batch, or keeps it for the next one.
+func (w *flowWriter) pour(p *pool, c *Commitment) {
+	if !p.take(c) {
+		w.later = append(w.later, c)
 	}
 }
 
@@ -196,4 +210,46 @@ func (w *flowWriter) collect() []*Commitment {
 func (w *flowWriter) nextID() string {
 	w.count++
 	return w.name + "-" + strconv.FormatUint(w.count, 36)
+}
+
+// suspect settles the commits that create what is there already, as far as
+// that can be suspected: repetitions come soon after the first one, or many of
+// them together. To ask costs less than a batch that is refused.
+func (w *flowWriter) suspect(ctx context.Context, b *Bus, all []*Commitment) []*Commitment {
+	var ask []*Commitment
+	for _, c := range all {
+		if c.creates() && (w.wary || w.recent.has(c.guards)) {
+			ask = append(ask, c)
+		}
+	}
+	if len(ask) == 0 {
+		return all
+	}
+	broken := w.weed(ctx, b, ask)
+	w.wary = w.wary && len(broken) > 0
+	return slices.DeleteFunc(all, func(c *Commitment) bool { return slices.Contains(broken, c) })
+}
+
+// recent remembers subjects that were created, the newest of them at the least.
+type recent struct{ newer, older map[string]struct{} }
+
+// maxRecent is the most subjects of one half of the memory.
+const maxRecent = 32 << 10
+
+func (r *recent) add(subject string) {
+	if len(r.newer) >= maxRecent {
+		r.older, r.newer = r.newer, nil
+	}
+	if r.newer == nil {
+		r.newer = map[string]struct{}{}
+	}
+	r.newer[subject] = struct{}{}
+}
+
+func (r *recent) has(guards []guard) bool {
+	return slices.ContainsFunc(guards, func(g guard) bool {
+		_, newer := r.newer[g.subject]
+		_, older := r.older[g.subject]
+		return newer || older
+	})
 }

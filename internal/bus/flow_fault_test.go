@@ -1,0 +1,176 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/parley-chat/parley/internal/bus"
+	"github.com/parley-chat/parley/internal/bus/bustest"
+	"github.com/parley-chat/parley/internal/event"
+	"github.com/parley-chat/parley/internal/fault"
+)
+
+// TestNATSProcess is what bustest.ServeProcess starts.
+func TestNATSProcess(t *testing.T) { bustest.NATSProcess(t) } //nolint:paralleltest // It is a process of its own.
+
+// commits is the ledger of what a bus said was stored.
+type commits struct {
+	mu      sync.Mutex
+	stored  map[string]uint64 // by id
+	unknown map[string]bool   // the caller was told that nobody knows
+}
+
+// TestServersKilledDuringCommits kills the server again and again while many
+// callers accept events and commit transitions. What was acknowledged is there,
+// at the place that was said; everything is there as a whole, and once.
+func TestServersKilledDuringCommits(t *testing.T) {
+	t.Parallel()
+	const kills, callers = 5, 12
+	p := bustest.ServeProcess(t, "")
+	b := bustest.Open(t, bus.Options{URL: p.URL(), Timeout: 20 * time.Second})
+	l := &commits{stored: map[string]uint64{}, unknown: map[string]bool{}}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var group sync.WaitGroup
+	for c := range callers {
+		group.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				l.one(t, b, c, i)
+			}
+		})
+	}
+	for range kills {
+		if err := waitFor(t.Context(), 400*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+		p.Kill()
+		p.Start()
+		before := l.count()
+		bustest.Until(t, "commits go on", func() bool { return l.count() > before+callers })
+	}
+	stop()
+	group.Wait()
+	l.verdict(t, b)
+}
+
+func (l *commits) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.stored)
+}
+
+// one commits: by turns an event with its marker, a transition that expects
+// nothing, and one that expects what it wrote last.
+func (l *commits) one(t *testing.T, b *bus.Bus, caller, i int) {
+	id := fmt.Sprintf("c%d-%d", caller, i)
+	session := "s" + strconv.Itoa(caller)
+	ctx := context.WithoutCancel(t.Context())
+	var at uint64
+	var err error
+	switch i % 3 {
+	case 0:
+		var got bus.AcceptResult
+		got, err = b.Accept(ctx, trigger(session), flowEnvelope("kill", id), []byte(id))
+		if got.Duplicate {
+			t.Errorf("%s is a duplicate", id)
+		}
+		at = got.Sequence
+	case 1: // Nothing but its own id keeps it from being stored twice.
+		var all []uint64
+		all, err = b.Commit(ctx, []bus.FlowMsg{
+			{Subject: event.RunSubject("shop", session, "free"), Data: []byte(id + " 1")},
+			{Subject: event.RunSubject("shop", session, "free"), Data: []byte(id + " 2")},
+		})
+		if err == nil {
+			at = all[1]
+		}
+	case 2:
+		var last *bus.Delivery
+		last, _, err = b.Last(ctx, event.RunsSubject("shop", session))
+		expect := uint64(0)
+		if last != nil {
+			expect = last.Sequence
+		}
+		if err == nil {
+			var all []uint64
+			all, err = b.Commit(ctx, []bus.FlowMsg{
+				{Subject: event.RunSubject("shop", session, "bound"), Data: []byte(id + " 1")},
+				{Subject: event.RunsSubject("shop", session), Data: []byte(id + " 2"), At: &expect},
+			})
+			if err == nil {
+				at = all[1]
+			}
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case err == nil:
+		l.stored[id] = at
+	case errors.Is(err, fault.New(fault.BusUnavailable, "")):
+		l.unknown[id] = true
+	default:
+		t.Errorf("%s: %v", id, err)
+	}
+}
+
+// verdict compares the ledger with what FLOW holds.
+func (l *commits) verdict(t *testing.T, b *bus.Bus) {
+	t.Helper()
+	halves := map[string][]uint64{} // by id and half
+	markers := 0
+	for _, d := range flowed(t, b) {
+		switch text := string(d.Body); {
+		case strings.HasPrefix(d.Subject, "run."):
+			halves[text] = append(halves[text], d.Sequence)
+		case strings.Count(d.Subject, ".") == 1:
+			markers++
+			halves[text+" 1"] = append(halves[text+" 1"], d.Sequence)
+		default:
+			e, err := d.Envelope()
+			if err != nil {
+				t.Fatal(err)
+			}
+			halves[e.ID+" 2"] = append(halves[e.ID+" 2"], d.Sequence)
+		}
+	}
+	lost, half, twice, elsewhere, apart := 0, 0, 0, 0, 0
+	for id, at := range l.stored {
+		one, two := halves[id+" 1"], halves[id+" 2"]
+		switch {
+		case len(one) == 0 && len(two) == 0:
+			lost++
+		case len(one) > 1 || len(two) > 1:
+			twice++
+		case len(one) != len(two):
+			half++
+		case two[0] != at:
+			elsewhere++
+		case one[0]+1 != two[0]:
+			apart++
+		}
+	}
+	for id := range l.unknown {
+		one, two := halves[id+" 1"], halves[id+" 2"]
+		if len(one) != len(two) {
+			half++
+		}
+		if len(one) > 1 {
+			twice++
+		}
+	}
+	t.Logf("%d acknowledged, %d not known, %d markers: %d lost, %d half, %d twice, %d elsewhere, %d apart",
+		len(l.stored), len(l.unknown), markers, lost, half, twice, elsewhere, apart)
+	if lost+half+twice+elsewhere+apart > 0 {
+		t.Errorf("%d lost, %d half, %d twice, %d elsewhere, %d apart", lost, half, twice, elsewhere, apart)
+	}
+	if len(l.unknown) > 0 {
+		t.Errorf("%d callers were not told, although the server came back", len(l.unknown))
+	}
+}
