@@ -29,6 +29,9 @@ type Env struct {
 	Profile *Profile
 	// REST reaches the vendor's REST API. It is nil where the executor has none.
 	REST REST
+	// Takeover returns what the vendor's webhooks have told of the visitor. It is
+	// nil where the executor does not hear them.
+	Takeover func(ctx context.Context) (Takeover, error)
 	// Repeated says that the command was begun before, by a worker that did not
 	// end it: what it does may be done already.
 	Repeated bool
@@ -101,6 +104,8 @@ type Site struct {
 	// RESTBase is the address of the vendor's REST API, where it is not the
 	// vendor's own.
 	RESTBase string
+	// Takeover has the clocks of takeovers. It is nil where nothing tells of those.
+	Takeover *TakeoverClocks
 	// Mode is the widget's mode on this site.
 	Mode string
 	// URL is the page that a headless session shows.

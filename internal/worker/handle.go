@@ -311,5 +311,10 @@ func (w *Worker) env(j *job, lease *session.Lease) actions.Env {
 	env := lease.Env(j.cause(), w.log)
 	env.Sites, env.Now, env.REST = w.o.Sites, w.o.Now, w.o.REST
 	env.Repeated = j.progress.inherited != nil || j.progress.attempt > 1
+	if w.o.Takeover != nil {
+		env.Takeover = func(ctx context.Context) (actions.Takeover, error) {
+			return w.o.Takeover(ctx, j.at.Site, j.at.Session)
+		}
+	}
 	return env
 }

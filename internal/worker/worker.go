@@ -32,6 +32,9 @@ type Options struct {
 
 	// REST reaches the vendors' REST APIs. Nil means that there is no way to them.
 	REST actions.REST
+	// Takeover returns what the vendor's webhooks have told of a session's visitor.
+	// Nil means that nobody hears them.
+	Takeover func(ctx context.Context, site, session string) (actions.Takeover, error)
 
 	// Name is the worker's name, for results, and for the partitions that it owns:
 	// no two workers of a bus may have the same. "" is "worker".

@@ -109,7 +109,10 @@ type UserState struct {
 
 // TakeoverState says who talks to the visitor. Only BotStar's webhooks tell.
 type TakeoverState struct {
+	// Human says whether a human answers in the bot's place.
 	Human Flag `json:"human"`
+	// NeedsHuman is the same, with the reason.
+	NeedsHuman *NeedState `json:"needs_human,omitempty"`
 }
 
 // pageState is what the driver's state answers.
@@ -126,7 +129,7 @@ func getState() actions.Spec {
 	spec := actions.Spec{
 		Name:  "botstar.session.get_state",
 		Title: "Fetch session state",
-		Description: "Says what is known of the session: where it is, widget, mode, window, queue, subscriptions, budget, waiting updates and identity. " +
+		Description: "Says what is known of the session: where it is, widget, mode, window, queue, subscriptions, budget, waiting updates, identity, and whether a human is needed. " +
 			"Every field names its origin: the page, Parley's record, or unknown. It changes nothing, and spends no budget. " +
 			"A hibernated session sleeps on, and its record answers, unless wake is true.",
 		Aliases: names("Fetch session state"),
@@ -173,7 +176,11 @@ func runGetState(ctx context.Context, env actions.Env, in GetStateIn) (actions.D
 		out.User = readUser(env)
 	}
 	if asked("takeover") {
-		out.Takeover = &TakeoverState{Human: Flag{nil, fromUnknown}}
+		takeover, err := readTakeover(ctx, env)
+		if err != nil {
+			return actions.Done[StateOut]{}, err
+		}
+		out.Takeover = takeover
 	}
 	return actions.Done[StateOut]{Output: out}, nil
 }
