@@ -84,8 +84,9 @@ func (s *Standin) serveToken(v vendor, w http.ResponseWriter, r *http.Request) {
 	if bad == nil {
 		body, entry, bad = s.token(v, f, form, r)
 	}
+	entry.Vendor = v.name
 	if bad != nil {
-		entry.Vendor, entry.Problem = v.name, bad.name
+		entry.Problem = bad.name
 		if entry.Kind == "" {
 			entry.Kind = Refused
 		}

@@ -1,0 +1,5 @@
+package vault_test
+
+const asChild = "PARLEY_TEST_VAULT"
+
+func childProcess() int { return 0 }
