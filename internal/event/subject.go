@@ -148,6 +148,13 @@ func QueueFilter(pattern string) (string, error) {
 // not among them.
 func TriggerFilter() string { return "in.*.*.*.*" }
 
+// PastSubject returns the subject that a trigger has instead of its own when it
+// was filled in afterwards: it is history, which nothing acts on.
+func PastSubject(trigger string) string { return trigger + ".past" }
+
+// PastFilter returns the filter of triggers that were filled in afterwards.
+func PastFilter() string { return "in.*.*.*.*.past" }
+
 // InboxSubject returns the subject of the inbox's marker of the event with the
 // key: see Key. It is there as long as a repetition of the event is known.
 func InboxSubject(key string) string { return "in." + key }

@@ -68,6 +68,9 @@ type Request struct {
 	// Token says that the source's token was in its place: the sender has the
 	// second secret.
 	Token bool
+
+	// past says that the events are history: see Backfill.
+	past bool
 }
 
 // Authenticity returns how far an event is proved that is covered by a

@@ -28,8 +28,10 @@ type ready struct {
 // but that it shall try again; what was stored by then is a duplicate when it
 // does.
 func (e *Edge) take(ctx context.Context, m *mount, r *Request, items []Item) ([]Result, *fault.Error) {
-	if err := m.charge(len(items)); err != nil {
-		return nil, err
+	if !r.past {
+		if err := m.charge(len(items)); err != nil {
+			return nil, err
+		}
 	}
 	results := make([]Result, len(items))
 	var (
@@ -43,6 +45,9 @@ func (e *Edge) take(ctx context.Context, m *mount, r *Request, items []Item) ([]
 		switch {
 		case err == nil:
 			results[i].ID = one.Envelope.ID
+			if r.past {
+				one.Subject = event.PastSubject(one.Subject)
+			}
 			events, places = append(events, one), append(places, i)
 		case fault.Retryable(err) || err.Code == fault.Expired:
 			return nil, err // The bus is away. Nothing is wrong with the event.
