@@ -184,8 +184,12 @@ type creation struct {
 	find func(ctx context.Context) (json.RawMessage, bool, error)
 }
 
-// findPauses are the times between the looks for what may have been made.
-func findPauses() []time.Duration {
+// findPauses are the times between the looks for what may have been made: fewer
+// where BotStar has said that it failed.
+func findPauses(failed bool) []time.Duration {
+	if failed {
+		return []time.Duration{0, 300 * time.Millisecond}
+	}
 	return []time.Duration{0, 300 * time.Millisecond, time.Second}
 }
 
@@ -208,15 +212,17 @@ func (a api) create(ctx context.Context, c creation, out any) ([]event.Evidence,
 		case c.find == nil:
 			return nil, unknown(c, "nothing can be looked at", err)
 		}
-		made, found, lookErr := a.seek(ctx, c)
+		made, found, lookErr := a.seek(ctx, c, failed(answer.Status))
 		switch {
 		case lookErr != nil:
 			return nil, unknown(c, "looking for it failed", err)
 		case found:
 			seen := evidence(a.env, "rest", fmt.Sprintf("the answer got lost (%s), and %s is there", reasonOf(err), c.what))
 			return []event.Evidence{seen}, read(c.call, actions.Answer{Body: made}, out)
-		case !failed(answer.Status) || attempt == makeTries:
+		case !failed(answer.Status):
 			return nil, unknown(c, "it is not there yet", err)
+		case attempt == makeTries:
+			return nil, err
 		}
 	}
 }
@@ -227,8 +233,8 @@ func failed(status int) bool {
 	return status >= 500 && status != http.StatusBadGateway && status != http.StatusGatewayTimeout
 }
 
-func (a api) seek(ctx context.Context, c creation) (made json.RawMessage, found bool, err error) {
-	for _, pause := range findPauses() {
+func (api) seek(ctx context.Context, c creation, failed bool) (made json.RawMessage, found bool, err error) {
+	for _, pause := range findPauses(failed) {
 		if err := hold(ctx, pause); err != nil {
 			return nil, false, err
 		}

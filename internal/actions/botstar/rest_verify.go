@@ -148,7 +148,7 @@ func reading(action, title, description, proof string) actions.Spec {
 	return actions.Spec{
 		Name: "botstar." + action, Title: title, Aliases: []actions.Alias{hubName(title)},
 		Description: description + " It speaks to BotStar's REST API, with the token of the site.",
-		Scope: event.ClassRead, Plane: actions.PlaneREST, Idempotent: true,
+		Scope:       event.ClassRead, Plane: actions.PlaneREST, Idempotent: true,
 		Timeout: restBounds(), Verification: proof, Reasons: restReasons(),
 	}
 }

@@ -20,6 +20,8 @@ type RESTFault struct {
 	RetryAfter string
 	// Location is the header of that name, for a status that redirects.
 	Location string
+	// Hollow does nothing, and answers 200 with this body.
+	Hollow string
 	// Silent does nothing, and never answers.
 	Silent bool
 	// Lost does what was asked, and never answers.
@@ -45,6 +47,8 @@ func (f RESTFault) name() string {
 		return "cut"
 	case f.Body != "":
 		return "body"
+	case f.Hollow != "":
+		return "hollow"
 	case f.Status != 0:
 		return "status " + strconv.Itoa(f.Status)
 	case f.Delay != 0:
@@ -55,7 +59,7 @@ func (f RESTFault) name() string {
 
 // answer writes the answer, or what the fault leaves of it.
 func (f RESTFault) answer(w http.ResponseWriter, in *http.Request, status int, answer any) {
-	if f.Lost {
+	if f.Lost || f.Silent {
 		<-in.Context().Done()
 		return
 	}
@@ -63,8 +67,8 @@ func (f RESTFault) answer(w http.ResponseWriter, in *http.Request, status int, a
 	if err != nil {
 		status, body = http.StatusInternalServerError, []byte(`{"error":"internal"}`)
 	}
-	if f.Body != "" {
-		body = []byte(f.Body)
+	if said := orElse(f.Body, f.Hollow); said != "" {
+		body = []byte(said)
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/json; charset=utf-8")

@@ -125,8 +125,7 @@ func (r *REST) serve(at route) http.HandlerFunc {
 		var answer any
 		var no *refusal
 		switch {
-		case fault.Silent:
-			<-in.Context().Done()
+		case fault.Silent, fault.Hollow != "":
 		case fault.Status != 0:
 			no = refuse(fault.Status, "injected", "%s", orElse(fault.Says, "the stand-in was told to fail"))
 		default:
