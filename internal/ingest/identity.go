@@ -78,13 +78,17 @@ func newResolver(bucket Bucket, life time.Duration, size int) *resolver {
 // resolve finds the visitor behind the ids of an event with the key, and links
 // those ids. alias is who the visitor was, as an alias says it; it may be nil.
 func (r *resolver) resolve(ctx context.Context, site, key string, v event.Visitor, alias *event.Visitor) (resolved, error) {
-	who, err := r.follow(ctx, site, v)
+	who, passed, err := r.follow(ctx, site, v)
 	if err != nil {
 		return resolved{}, err
 	}
 	out := resolved{visitor: who, told: func(context.Context) error { return nil }}
-	for _, lesser := range lesserOf(v, who, alias) {
-		told, err := r.merge(ctx, site, key, lesser, who, &out)
+	lesser, err := r.lesser(ctx, site, v, who, alias)
+	if err != nil {
+		return resolved{}, err
+	}
+	for _, one := range lesser {
+		told, err := r.merge(ctx, site, merging{key: key, lesser: one, who: who, passed: passed, aliased: alias != nil}, &out)
 		if err != nil {
 			return resolved{}, err
 		}
@@ -95,9 +99,9 @@ func (r *resolver) resolve(ctx context.Context, site, key string, v event.Visito
 	return out, nil
 }
 
-// lesserOf returns the identities that are to lead to the visitor, the one first
+// lesser returns the identities that are to lead to the visitor, the one first
 // whose merge is the most urgent to tell.
-func lesserOf(v, who event.Visitor, alias *event.Visitor) []event.Visitor {
+func (r *resolver) lesser(ctx context.Context, site string, v, who event.Visitor, alias *event.Visitor) ([]event.Visitor, error) {
 	var all []event.Visitor
 	add := func(one event.Visitor) {
 		if one.Key() != "" && one.Key() != who.Key() {
@@ -107,29 +111,40 @@ func lesserOf(v, who event.Visitor, alias *event.Visitor) []event.Visitor {
 	if alias != nil {
 		add(event.Visitor{UserID: alias.UserID})
 		add(event.Visitor{AnonymousID: alias.AnonymousID})
-		add(event.Visitor{Email: alias.Email})
+		add(event.Visitor{UserID: alias.AnonymousID}) // A sender may not know which of the two it was.
 	}
-	if who.UserID != "" || who.Email != "" {
-		add(event.Visitor{AnonymousID: v.AnonymousID})
+	add(event.Visitor{UserID: v.UserID})
+	if who.UserID == "" && who.Email == "" {
+		return all, nil
 	}
+	if who.UserID != "" && v.AnonymousID != "" {
+		l, err := r.look(ctx, site, event.Visitor{AnonymousID: v.AnonymousID})
+		if err != nil {
+			return nil, err
+		}
+		if l.To.UserID == "" {
+			add(event.Visitor{Email: l.To.Email}) // It was known by its address, and now by its id.
+		}
+	}
+	add(event.Visitor{AnonymousID: v.AnonymousID})
 	if who.UserID != "" {
 		add(event.Visitor{Email: v.Email})
 	}
-	return all
+	return all, nil
 }
 
-// follow goes from link to link, as far as the event's own ids do not say more.
-func (r *resolver) follow(ctx context.Context, site string, v event.Visitor) (event.Visitor, error) {
-	who, seen := v, map[string]bool{}
+// follow goes from link to link, and returns where they lead and the keys of what
+// it passed.
+func (r *resolver) follow(ctx context.Context, site string, v event.Visitor) (who event.Visitor, passed map[string]bool, err error) {
+	who, passed = v, map[string]bool{}
 	for range maxHops {
-		at := who.Key()
-		if seen[at] {
+		if passed[who.Key()] {
 			break
 		}
-		seen[at] = true
+		passed[who.Key()] = true
 		l, err := r.look(ctx, site, who)
 		if err != nil {
-			return v, err
+			return v, nil, err
 		}
 		if l.revision == 0 {
 			break
@@ -142,88 +157,79 @@ func (r *resolver) follow(ctx context.Context, site string, v event.Visitor) (ev
 		}
 	}
 	if who.UserID != "" || who.Email == "" || who.AnonymousID == "" {
-		return who, nil
+		return who, passed, nil
 	}
 	// An address that is not known yet, on a device that is: the same person,
 	// unless that one has another address.
 	l, err := r.look(ctx, site, event.Visitor{AnonymousID: who.AnonymousID})
 	if err != nil {
-		return v, err
+		return v, nil, err
 	}
 	if l.To.UserID != "" && (l.To.Email == "" || strings.EqualFold(l.To.Email, who.Email)) {
 		who.UserID = l.To.UserID
 	}
-	return who, nil
+	return who, passed, nil
+}
+
+// merging is what an event says: the lesser identity is the visitor.
+type merging struct {
+	key         string
+	lesser, who event.Visitor
+	passed      map[string]bool // what lay on the way to who
+	aliased     bool            // an alias says it
 }
 
 // merge makes the lesser identity lead to the visitor. When this event is to
 // tell of it, merge sets out.previous and returns what says that it has.
-func (r *resolver) merge(ctx context.Context, site, key string, lesser, who event.Visitor, out *resolved) (func(context.Context) error, error) {
-	to := identity{UserID: who.UserID, Email: who.Email}
+func (r *resolver) merge(ctx context.Context, site string, m merging, out *resolved) (func(context.Context) error, error) {
 	for range maxRaces {
-		l, err := r.look(ctx, site, lesser)
+		l, err := r.look(ctx, site, m.lesser)
 		if err != nil {
 			return nil, err
 		}
-		next, previous, change := l.next(to, lesser, key, out.previous == nil, r.life)
-		if !change {
-			if previous != nil {
-				out.previous = previous
-				return r.teller(site, lesser, l), nil
-			}
-			return nil, nil //nolint:nilnil // There is nothing to tell.
+		next, tells, change := l.next(m, out.previous == nil, r.life)
+		if change {
+			l, err = r.write(ctx, site, m.lesser, l.revision, next)
 		}
-		written, err := r.write(ctx, site, lesser, l.revision, next)
-		if fault.From(err) != nil && fault.From(err).Reason == fault.StaleFence {
+		if e := fault.From(err); e != nil && e.Reason == fault.StaleFence {
 			continue
 		}
-		if err != nil {
+		if err != nil || !tells {
 			return nil, err
 		}
-		if previous != nil {
-			out.previous = previous
-			return r.teller(site, lesser, written), nil
-		}
-		return nil, nil //nolint:nilnil // There is nothing to tell.
+		out.previous = &m.lesser
+		return r.teller(site, m.lesser, l), nil
 	}
 	return nil, fault.New(fault.BusUnavailable, "too many change one identity at the same time")
 }
 
-// next says what becomes of the link when an event with the key shows that the
-// lesser identity is the visitor. previous is set when the event is to tell of
-// the merge; free says that it tells of no other.
-func (l found) next(to identity, lesser event.Visitor, key string, free bool, life time.Duration) (next link, previous *event.Visitor, change bool) {
-	now := time.Now().UTC()
+// next says what becomes of the link, whether the event tells of the merge, and
+// whether the link is to be written. free says that the event tells of no other
+// merge; otherwise a later event tells of this one.
+func (l found) next(m merging, free bool, life time.Duration) (next link, tells, change bool) {
+	now, to := time.Now().UTC(), identity{UserID: m.who.UserID, Email: m.who.Email}
 	same := l.revision != 0 && l.To.visitor().Key() == to.visitor().Key()
 	switch {
-	case l.revision == 0:
-		next, previous = link{To: to, At: now}, &lesser
-	case same && !l.Told:
-		if l.By == key && free {
-			return l.link, &lesser, false // The event comes again.
-		}
-		if !free || l.By != "" && now.Sub(l.At) < claimLife {
-			return l.link, nil, false // Another event tells it.
-		}
-		next, previous = l.link, &lesser
-		next.At = now
-	case same:
+	case same && l.Told:
 		next = l.link
 		next.At = now
-		return next, nil, now.Sub(l.At) > life/2 // Used, so it lives on.
-	case l.To.UserID == "" && to.UserID != "":
-		before := l.To.visitor() // It was known by its address, and now by its id.
-		next, previous = link{To: to, At: now}, &before
-	case lesser.UserID != "":
-		next, previous = link{To: to, At: now}, &lesser
-	default:
-		return link{To: to, At: now, Told: true}, nil, true // One device, another person.
+		return next, false, now.Sub(l.At) > life/2 // Used, so it lives on.
+	case same && l.By == m.key && free:
+		return l.link, true, false // The event comes again.
+	case same && (!free || l.By != "" && now.Sub(l.At) < claimLife):
+		return l.link, false, false // Another event tells of it.
+	case !same && l.revision != 0 && m.passed[l.To.visitor().Key()], !same && l.To.UserID == "" && l.To.Email != "":
+		next = l.link // A short cut, to where the link leads by now.
+		next.To = to
+		return next, false, true
+	case !same && l.revision != 0 && !(m.aliased && m.lesser.UserID != ""):
+		return link{To: to, At: now, Told: true}, false, true // One device, another person.
 	}
-	if !free {
-		return next, nil, true // A later event tells it.
+	next = link{To: to, At: now}
+	if free {
+		next.By = m.key
 	}
-	next.By = key
-	return next, previous, true
+	return next, free, true
 }
 
 // teller returns what says that the merge has been told.

@@ -22,19 +22,21 @@ const (
 	FieldUserID      = "user_id"      // the site's id of the visitor
 	FieldEmail       = "email"        // the visitor's address
 	FieldAnonymousID = "anonymous_id" // the id of a visitor whom the site does not know
-	FieldPreviousID  = "previous_id"  // of an alias: the id that the visitor had
-	FieldURL         = "url"          // the page where it happened
-	FieldTime        = "time"         // RFC 3339, or seconds or milliseconds since 1970
-	FieldGroup       = "group"        // the visitor's company or team
-	FieldProperties  = "properties"   // an object
-	FieldTraits      = "traits"       // an object
-	FieldConsent     = "consent"      // an object of analytics, advertising, functionality, personalization
+	FieldPreviousID  = "previous_id"  // of an alias: the anonymous id that the visitor had
+	// FieldPreviousUser is, of an alias, the user id that the visitor had.
+	FieldPreviousUser = "previous_user_id"
+	FieldURL          = "url"        // the page where it happened
+	FieldTime         = "time"       // RFC 3339, or seconds or milliseconds since 1970
+	FieldGroup        = "group"      // the visitor's company or team
+	FieldProperties   = "properties" // an object
+	FieldTraits       = "traits"     // an object
+	FieldConsent      = "consent"    // an object of analytics, advertising, functionality, personalization
 )
 
 // fieldNames lists them.
 func fieldNames() []string {
 	return []string{
-		FieldID, FieldKind, FieldEvent, FieldSite, FieldUserID, FieldEmail, FieldAnonymousID, FieldPreviousID,
+		FieldID, FieldKind, FieldEvent, FieldSite, FieldUserID, FieldEmail, FieldAnonymousID, FieldPreviousID, FieldPreviousUser,
 		FieldURL, FieldTime, FieldGroup, FieldProperties, FieldTraits, FieldConsent,
 	}
 }
@@ -117,8 +119,12 @@ func (m *Mapping) Item(o Object) Item {
 	if item.Kind == "" {
 		item.Kind = event.KindTrack
 	}
-	if previous := r.text(FieldPreviousID); previous != "" && item.Kind == event.KindAlias {
-		t.Previous = &event.Visitor{UserID: previous, AnonymousID: previous}
+	previous := event.Visitor{UserID: r.text(FieldPreviousUser), AnonymousID: r.text(FieldPreviousID)}
+	if item.Kind == event.KindAlias {
+		t.Previous = &previous
+	}
+	if item.Kind == event.KindAlias && previous.Key() == "" && r.err == nil {
+		r.err = fault.New(fault.SchemaViolation, "is missing").At(r.pointer(FieldPreviousID)).WithFix("send the id that the visitor had")
 	}
 	if t.Event == "" && item.Kind == event.KindTrack && r.err == nil {
 		r.err = fault.New(fault.SchemaViolation, "is missing").At(r.pointer(FieldEvent)).WithFix("name the event")

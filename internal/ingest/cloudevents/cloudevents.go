@@ -40,7 +40,7 @@ func New(s ingest.Settings) (ingest.Source, error) {
 		ingest.FieldEvent: "type", ingest.FieldTime: "time", ingest.FieldProperties: "data",
 		ingest.FieldKind: "=" + event.KindTrack, ingest.FieldSite: "data.site", ingest.FieldURL: "data.url",
 		ingest.FieldUserID: "data.user_id", ingest.FieldEmail: "data.email", ingest.FieldAnonymousID: "data.anonymous_id",
-		ingest.FieldPreviousID: "data.previous_id", ingest.FieldGroup: "data.group", ingest.FieldTraits: "data.traits",
+		ingest.FieldPreviousID: "data.previous_id", ingest.FieldPreviousUser: "data.previous_user_id", ingest.FieldGroup: "data.group", ingest.FieldTraits: "data.traits",
 		ingest.FieldConsent: "data.consent",
 	})
 	if err != nil {

@@ -139,7 +139,7 @@ func withoutToken(query url.Values) string {
 func fieldsOfQuery() []string {
 	return []string{
 		ingest.FieldID, ingest.FieldKind, ingest.FieldEvent, ingest.FieldSite, ingest.FieldUserID, ingest.FieldEmail,
-		ingest.FieldAnonymousID, ingest.FieldPreviousID, ingest.FieldURL, ingest.FieldTime, ingest.FieldGroup,
+		ingest.FieldAnonymousID, ingest.FieldPreviousID, ingest.FieldPreviousUser, ingest.FieldURL, ingest.FieldTime, ingest.FieldGroup,
 	}
 }
 
