@@ -1,0 +1,143 @@
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/parley-chat/parley/internal/bus"
+	"github.com/parley-chat/parley/internal/event"
+	"github.com/parley-chat/parley/internal/fault"
+	"github.com/parley-chat/parley/internal/workflow/machine"
+)
+
+const (
+	// fullAt is how many messages a commit may have before the next one begins.
+	fullAt = 400
+	// mostAt is the most that it may have: the server takes no more.
+	mostAt = 950
+	// runsKept is how long the record of a run that ended is kept.
+	runsKept = 30 * 24 * time.Hour
+)
+
+// group is what was folded and waits to be committed: all of it or nothing, with
+// the position behind it.
+type group struct {
+	sessions map[string]*machine.Session // by subject
+	sites    map[string]*machine.Site    // by name
+	timers   map[string]machine.Timer    // by subject; the last word counts
+	change   machine.Effects
+	at       position
+	inputs   int
+	began    time.Time
+	buried   []letter
+	place    int // of the position among the messages
+}
+
+// letter is a message to bury before the group is committed.
+type letter struct {
+	d   *bus.Delivery
+	why error
+}
+
+func newGroup() *group {
+	return &group{
+		sessions: map[string]*machine.Session{}, sites: map[string]*machine.Site{}, timers: map[string]machine.Timer{},
+	}
+}
+
+// empty reports whether the group only moves the position.
+func (g *group) empty() bool { return g.messages() == 1 && len(g.timers) == 0 }
+
+// messages returns how many messages the commit will have.
+func (g *group) messages() int {
+	return len(g.sessions) + len(g.sites) + len(g.change.Messages) + len(g.change.Calls) + len(g.change.Ended) + 1
+}
+
+// weight returns how many messages the change adds at most.
+func weight(c machine.Change) int {
+	return len(c.Sessions) + len(c.Sites) + len(c.Messages) + len(c.Calls) + len(c.Ended)
+}
+
+// add adds what a step did.
+func (g *group) add(c machine.Change) {
+	for _, s := range c.Sessions {
+		g.sessions[event.RunsSubject(s.Site, s.Key)] = s
+	}
+	for _, s := range c.Sites {
+		g.sites[s.Name] = s
+	}
+	g.change.Messages = append(g.change.Messages, c.Messages...)
+	g.change.Calls = append(g.change.Calls, c.Calls...)
+	g.change.Ended = append(g.change.Ended, c.Ended...)
+	g.change.Marks = append(g.change.Marks, c.Marks...)
+	for _, timer := range c.Timers {
+		g.timers[timer.Subject()] = timer
+	}
+}
+
+// encode returns the group's messages, the position last. A session's record
+// comes before what it leads to, so that whoever sees a command finds the run.
+func (g *group) encode(fence uint64) ([]bus.FlowMsg, error) {
+	msgs := make([]bus.FlowMsg, 0, g.messages()+len(g.timers))
+	record := func(subject string, of any, life time.Duration) error {
+		data, err := json.Marshal(of)
+		if err != nil {
+			return fault.New(fault.InternalError, "writing the record %s: %s", subject, err)
+		}
+		msgs = append(msgs, bus.FlowMsg{Subject: subject, Data: data, TTL: life})
+		return nil
+	}
+	for subject, s := range g.sessions {
+		if err := record(subject, s, s.Life(g.at.At)); err != nil {
+			return nil, err
+		}
+	}
+	for name, s := range g.sites {
+		if err := record(event.SiteRunsSubject(name), s, 0); err != nil {
+			return nil, err
+		}
+	}
+	for _, run := range g.change.Ended {
+		if err := record(event.RunSubject(run.Site, run.Session, run.ID), run, runsKept); err != nil {
+			return nil, err
+		}
+	}
+	for i := range g.change.Messages {
+		m := &g.change.Messages[i]
+		msgs = append(msgs, bus.FlowMsg{Subject: m.Subject, Envelope: &m.Envelope})
+	}
+	for _, call := range g.change.Calls {
+		if err := record(event.CallSubject(call.Site, call.Session, call.Key), call, 2*24*time.Hour); err != nil {
+			return nil, err
+		}
+	}
+	data, err := json.Marshal(g.at)
+	if err != nil {
+		return nil, fmt.Errorf("writing the position: %w", err)
+	}
+	g.place = len(msgs)
+	msgs = append(msgs, bus.FlowMsg{Subject: event.PositionSubject, Data: data, At: &fence})
+	return g.encodeTimers(msgs), nil
+}
+
+// encodeTimers adds the timers that are set. Records carry the end of those that
+// are taken back; where there are too few, a timer fires and wakes nobody.
+func (g *group) encodeTimers(msgs []bus.FlowMsg) []bus.FlowMsg {
+	carrier := 0
+	for subject, timer := range g.timers {
+		if !timer.Due.IsZero() {
+			msgs = append(msgs, bus.FlowMsg{Subject: subject, Data: []byte("{}"), Due: timer.Due, Target: timer.Target()})
+			continue
+		}
+		for carrier < len(msgs) && !strings.HasPrefix(msgs[carrier].Subject, "run.") {
+			carrier++
+		}
+		if carrier < len(msgs) {
+			msgs[carrier].Cancels = subject
+			carrier++
+		}
+	}
+	return msgs
+}

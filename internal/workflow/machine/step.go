@@ -1,0 +1,338 @@
+package machine
+
+import (
+	"encoding/json"
+	"maps"
+	"time"
+
+	"github.com/parley-chat/parley/internal/actions"
+	"github.com/parley-chat/parley/internal/event"
+	"github.com/parley-chat/parley/internal/fault"
+	"github.com/parley-chat/parley/internal/workflow"
+)
+
+// Programs are the workflows.
+type Programs interface {
+	// Starting returns the current programs that the topic starts on the site, in
+	// their order.
+	Starting(topic workflow.Topic, site string) []*workflow.Program
+	// Current returns the current program of the name.
+	Current(name string) (*workflow.Program, bool)
+	// All returns the current programs, in their order.
+	All() []*workflow.Program
+	// Program returns the program of the digest, which may be one of long ago.
+	Program(digest string) (*workflow.Program, bool)
+	// Facts reports whether facts start a current program on the site.
+	Facts(site string) bool
+}
+
+// World is what is remembered. Its functions return what the last Step left;
+// Step changes copies of it. An error ends the Step, and nothing of it holds.
+type World struct {
+	// Session never returns nil: a session that nobody knows is empty.
+	Session func(site, key string) (*Session, error)
+	// Site never returns nil.
+	Site func(name string) (*Site, error)
+	// Run returns a run that ended, or nil.
+	Run func(site, session, id string) (*Run, error)
+}
+
+// Change is what a Step did: the records as they are now, and what is to be
+// done.
+type Change struct {
+	Sessions []*Session
+	Sites    []*Site
+	// Noticed are sessions in which only what was seen last is new. They need not
+	// be stored, as long as the next Step finds them.
+	Noticed []*Session
+	Effects
+}
+
+// Machine is how workflows run. It has no state: many goroutines may use it.
+type Machine struct {
+	programs Programs
+	sites    func(name string) (actions.Site, bool)
+	schemas  workflow.Validator
+}
+
+// New returns a machine for the programs and sites.
+func New(programs Programs, sites func(name string) (actions.Site, bool), schemas workflow.Validator) *Machine {
+	return &Machine{programs, sites, schemas}
+}
+
+// Step folds one input. now is not before in.At. An error means that the input
+// could not be handled at all, and nothing changed.
+func (m *Machine) Step(world World, in Input, now time.Time) (Change, error) {
+	f := &fold{m: m, world: world, in: in, now: now, sessions: map[string]*Session{}, sites: map[string]*Site{}}
+	var err error
+	switch in.kind {
+	case inTrigger:
+		err = f.trigger()
+	case inFact:
+		err = f.fact()
+	case inResult:
+		err = f.result()
+	case inWake:
+		err = f.wake()
+	case inClocks:
+		err = f.setClocks()
+	}
+	if err != nil {
+		return Change{}, err
+	}
+	for i := 0; i < len(f.change.Sessions); i++ { // Ending a run may change others.
+		f.bound(f.change.Sessions[i])
+	}
+	return f.change, nil
+}
+
+// bound ends the largest runs of a session that remembers too much.
+func (f *fold) bound(s *Session) {
+	for {
+		total, most := 0, 0
+		var largest *Run
+		for _, run := range s.Runs {
+			size := run.size()
+			total += size
+			if size > most {
+				most, largest = size, run
+			}
+		}
+		if total <= maxRecord {
+			return
+		}
+		f.end(s, largest, Failed, "the runs of the visitor remember too much")
+	}
+}
+
+// fold is one Step under way.
+type fold struct {
+	m        *Machine
+	world    World
+	in       Input
+	now      time.Time
+	change   Change
+	sessions map[string]*Session // copies, by site and key
+	sites    map[string]*Site    // copies
+}
+
+// session returns the session to work on: a copy, and the one that took over
+// when the visitor turned out to be another one.
+func (f *fold) session(site, key string) (*Session, error) {
+	for range 8 { // Visitors who become one another do not make a circle, and if they do, it ends.
+		s, err := f.look(site, key)
+		if err != nil {
+			return nil, err
+		}
+		if s.Moved == "" {
+			return s, nil
+		}
+		key = s.Moved
+	}
+	return nil, fault.New(fault.InternalError, "the session %s moved too often", key)
+}
+
+// look returns the session of exactly that key.
+func (f *fold) look(site, key string) (*Session, error) {
+	at := site + "." + key
+	if s := f.sessions[at]; s != nil {
+		return s, nil
+	}
+	known, err := f.world.Session(site, key)
+	if err != nil {
+		return nil, err
+	}
+	s := known.clone()
+	f.sessions[at] = s
+	return s, nil
+}
+
+// changed has the session stored.
+func (f *fold) changed(s *Session) {
+	for _, other := range f.change.Sessions {
+		if other == s {
+			return
+		}
+	}
+	f.change.Sessions = append(f.change.Sessions, s)
+}
+
+// site returns the record of the site to work on, and has it stored.
+func (f *fold) site(name string) (*Site, error) {
+	if s := f.sites[name]; s != nil {
+		return s, nil
+	}
+	known, err := f.world.Site(name)
+	if err != nil {
+		return nil, err
+	}
+	s := known.clone()
+	f.sites[name] = s
+	f.change.Sites = append(f.change.Sites, s)
+	return s, nil
+}
+
+// trigger folds a trigger: it wakes the runs that wait for it, and starts those
+// of the workflows that listen to it.
+func (f *fold) trigger() error {
+	if err := f.m.schemas.Validate(f.in.Envelope.Type, f.in.Envelope.Data); err != nil {
+		return errChecking(err)
+	}
+	happened, ok, err := workflow.ReadHappened(f.in.Envelope)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fault.New(fault.Malformed, "the type %q is not a trigger's", f.in.Envelope.Type)
+	}
+	data := happened.Trigger
+	site, ok := f.m.sites(data.Site)
+	if !ok {
+		return fault.New(fault.UnknownSite, "the trigger names the site %q", data.Site).At("/site")
+	}
+	s, err := f.session(data.Site, happened.Session)
+	if err != nil {
+		return err
+	}
+	if data.Previous != nil {
+		if err := f.merge(s, *data.Previous, data.Visitor); err != nil {
+			return err
+		}
+	}
+	if visitor := richer(s.Visitor, data.Visitor); visitor != s.Visitor && (len(s.Runs) > 0 || f.m.programs.Facts(data.Site)) {
+		s.Visitor = visitor // A fact does not tell it.
+		f.changed(s)
+	}
+	if happened.Topic.Kind == event.KindManual {
+		if done, err := f.control(s, happened); done || err != nil {
+			return err
+		}
+	}
+	starting := f.m.programs.Starting(happened.Topic, data.Site)
+	if len(s.Runs) == 0 && len(starting) == 0 {
+		f.change.mark(MarkIgnored, "", "")
+		return nil
+	}
+	return f.happened(s, happened, site, starting)
+}
+
+func errChecking(err error) error {
+	problem := fault.From(err)
+	checked := *problem
+	checked.Message = "checking the trigger: " + problem.Error()
+	checked.Field, checked.Err = problem.Field, nil
+	return &checked
+}
+
+// fact folds a fact, as trigger does.
+func (f *fold) fact() error {
+	s, err := f.session(f.in.Site, f.in.Session)
+	if err != nil {
+		return err
+	}
+	topic, ok := factTopic(f.in.Envelope.Type)
+	if !ok {
+		return nil
+	}
+	starting := f.m.programs.Starting(topic, f.in.Site)
+	if len(s.Runs) == 0 && len(starting) == 0 {
+		return nil
+	}
+	happened, ok, err := workflow.ReadHappened(f.in.Envelope)
+	if err != nil || !ok {
+		return err
+	}
+	happened.Trigger.Site, happened.Session = f.in.Site, s.Key
+	happened.Trigger.Visitor = s.Visitor
+	site, ok := f.m.sites(f.in.Site)
+	if !ok {
+		return fault.New(fault.UnknownSite, "the fact names the site %q", f.in.Site).At("/site")
+	}
+	return f.happened(s, happened, site, starting)
+}
+
+// happened tells the runs under way of what happened, and starts others.
+func (f *fold) happened(s *Session, h workflow.Happened, site actions.Site, starting []*workflow.Program) error {
+	occurred := h.Trigger.OccurredAt
+	late := occurred.Before(s.Seen[h.Source])
+	if !late && (len(s.Runs) > 0 || len(starting) > 0) {
+		if s.Seen == nil {
+			s.Seen = map[string]time.Time{}
+		}
+		s.Seen[h.Source] = occurred
+	}
+	touched, err := f.tell(s, h, site, late)
+	if err != nil {
+		return err
+	}
+	matched := false
+	scene := &workflow.Scene{Start: h, Visitor: s.Visitor, Site: site, Run: workflow.RunInfo{StartedAt: f.in.At, Now: f.in.At}}
+	for _, program := range starting {
+		began, err := f.begin(s, program, h, scene, site)
+		if err != nil {
+			return err
+		}
+		matched = matched || began
+	}
+	f.settle(s)
+	switch {
+	case matched:
+		f.change.mark(MarkMatched, "", "")
+	case touched:
+	default:
+		f.change.mark(MarkIgnored, "", "")
+	}
+	switch {
+	case matched || touched:
+		f.changed(s)
+	case len(s.Runs) > 0:
+		f.change.Noticed = append(f.change.Noticed, s)
+	}
+	return nil
+}
+
+// settle forgets what is only needed while runs are under way.
+func (f *fold) settle(s *Session) {
+	if len(s.Runs) == 0 {
+		s.Seen = nil
+	}
+	maps.DeleteFunc(s.Limits, func(_ string, l Limit) bool { return l.Until.Before(f.in.At) })
+}
+
+// result folds a result: the run that asked for the command goes on.
+func (f *fold) result() error {
+	s, err := f.session(f.in.Site, f.in.Session)
+	if err != nil || len(s.Runs) == 0 {
+		return err
+	}
+	var result event.Result
+	if err := json.Unmarshal(f.in.Envelope.Data, &result); err != nil {
+		return errMalformed("result", err)
+	}
+	for _, run := range s.Runs {
+		open, ours := run.Open[result.CommandID]
+		if !ours {
+			continue
+		}
+		f.changed(s)
+		f.answered(s, run, open, result)
+		f.makeRoom(s, result.Action)
+		f.settle(s)
+		return nil
+	}
+	return nil
+}
+
+// richer returns the visitor with what the newer one tells beyond it.
+func richer(old, newer event.Visitor) event.Visitor {
+	if newer.UserID != "" {
+		old.UserID = newer.UserID
+	}
+	if newer.Email != "" {
+		old.Email = newer.Email
+	}
+	if newer.AnonymousID != "" {
+		old.AnonymousID = newer.AnonymousID
+	}
+	return old
+}
