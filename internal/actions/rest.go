@@ -2,6 +2,8 @@ package actions
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"log/slog"
 	"net/url"
 )
@@ -62,38 +64,34 @@ const (
 
 // TokenSource hands out the tokens of the sites.
 type TokenSource interface {
-	// Token returns the site's token of the kind that is good now. It is asked
-	// before every request, and again when the vendor has refused a token, so it
-	// answers from memory. The error is fault.TokenMissing when there is none.
-	Token(ctx context.Context, site string, kind TokenKind) (Token, error)
+	// Token returns the site's token of the kind that is good now, and a context
+	// for the calls that use it, which ends when the token is revoked. The function
+	// ends the use; it is called once. It is asked for every call, so it should
+	// answer from memory. The error is fault.TokenMissing when there is none.
+	Token(ctx context.Context, site string, kind TokenKind) (context.Context, Token, func(), error)
+	// Refused says that the vendor did not take the token, and returns another
+	// one, such as a newer one. The error says why there is none.
+	Refused(ctx context.Context, site string, kind TokenKind, refused Token) (Token, error)
 }
 
 // Token is a credential. It shows itself to nobody but Reveal's caller: printed,
 // logged or encoded it is ***.
-type Token struct {
-	value   string
-	revoked <-chan struct{}
-}
+type Token struct{ value string }
 
 // hidden is what a token looks like.
 const hidden = "***"
 
-// NewToken returns the token with the value. revoked, if not nil, is closed when
-// the token is revoked: what is under way with it is cancelled then.
-func NewToken(value string, revoked <-chan struct{}) Token { return Token{value, revoked} }
+// NewToken returns the token with the value.
+func NewToken(value string) Token { return Token{value} }
 
 // Reveal returns the value. Only what sends a request calls it.
 func (t Token) Reveal() string { return t.value }
 
-// Revoked returns a channel that is closed when the token is revoked. It is nil
-// when nobody will tell.
-func (t Token) Revoked() <-chan struct{} { return t.revoked }
-
 // String hides the value.
 func (Token) String() string { return hidden }
 
-// GoString hides the value.
-func (Token) GoString() string { return hidden }
+// Format hides the value from every verb, those that look into structs too.
+func (Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
 
 // MarshalText hides the value.
 func (Token) MarshalText() ([]byte, error) { return []byte(hidden), nil }

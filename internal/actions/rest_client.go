@@ -84,8 +84,12 @@ func (c *RESTClient) Close() { c.transport.CloseIdleConnections() }
 
 // Ready implements REST.
 func (c *RESTClient) Ready(ctx context.Context, site string, kind TokenKind) bool {
-	_, err := c.o.Tokens.Token(ctx, site, kind)
-	return err == nil
+	_, _, end, err := c.o.Tokens.Token(ctx, site, kind)
+	if err != nil {
+		return false
+	}
+	end()
+	return true
 }
 
 // Do implements REST.
@@ -97,32 +101,34 @@ func (c *RESTClient) Do(ctx context.Context, site string, call Call) (Answer, er
 			return Answer{}, fault.New(fault.SchemaViolation, "encoding the body of a request").Because(err)
 		}
 	}
-	token, err := c.o.Tokens.Token(ctx, site, call.Token)
+	using, token, end, err := c.o.Tokens.Token(ctx, site, call.Token)
 	if err != nil {
 		return Answer{}, fmt.Errorf("asking for the token of %s: %w", site, err)
 	}
+	defer end()
 	renewed, doubtful := false, false
 	for attempt := 1; ; attempt++ {
-		try := c.try(ctx, call, body, token)
+		try := c.try(using, call, body, token)
 		doubtful = doubtful || try.doubtful
 		answer := Answer{Status: try.status, Body: try.body, Attempts: attempt, Doubtful: doubtful}
 		if try.err == nil {
 			return answer, nil
 		}
 		if try.status == http.StatusUnauthorized && !renewed {
-			// It may have been rotated while the request was on its way.
-			if next, err := c.o.Tokens.Token(ctx, site, call.Token); err == nil && next.value != token.value {
-				token, renewed = next, true
-				continue
+			next, err := c.o.Tokens.Refused(using, site, call.Token, token)
+			if err != nil {
+				return answer, fmt.Errorf("asking for another token of %s: %w", site, err)
 			}
+			token, renewed = next, true
+			continue
 		}
 		pause := max(c.pause(attempt), try.after)
-		if !try.again(call) || attempt >= c.o.Attempts || !affords(ctx, pause) {
+		if !try.again(call) || attempt >= c.o.Attempts || !affords(using, pause) {
 			return answer, c.told(ctx, try)
 		}
 		c.log.LogAttrs(ctx, slog.LevelDebug, "request to a vendor is sent again", slog.String("site", site),
 			slog.Int("attempt", attempt), slog.Duration("pause", pause), slog.Any("err", try.err))
-		if err := rest(ctx, pause); err != nil {
+		if err := rest(using, pause); err != nil {
 			return answer, c.told(ctx, try)
 		}
 	}
@@ -163,8 +169,6 @@ func (c *RESTClient) try(ctx context.Context, call Call, body []byte, token Toke
 	ctx, cancel := context.WithTimeoutCause(ctx, share(ctx, c.o.Timeout),
 		fault.New(fault.VendorUnavailable, "there was no answer in time"))
 	defer cancel()
-	ctx, stop := heed(ctx, token)
-	defer stop()
 	var sent atomic.Bool
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
 	request, err := request(traced, call, body, token)
@@ -200,22 +204,6 @@ func share(ctx context.Context, most time.Duration) time.Duration {
 	}
 	left := time.Until(end)
 	return min(most, left-min(left/3, 5*time.Second))
-}
-
-// heed ends the context when the token is revoked.
-func heed(ctx context.Context, token Token) (context.Context, context.CancelFunc) {
-	if token.revoked == nil {
-		return ctx, func() {}
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		select {
-		case <-token.revoked:
-			cancel(fault.New(fault.TokenRefused, "the token was revoked"))
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(nil) }
 }
 
 // request makes the request.

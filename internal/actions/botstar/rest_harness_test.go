@@ -26,29 +26,44 @@ const canary = "canary-7f3b9c21d4/account token"
 
 // tokens are the tokens of the one site. A test may change them.
 type tokens struct {
-	mu       sync.Mutex // guards the fields below
-	account  string
-	bot      string
-	revoked  chan struct{}
-	asked    int
-	replaced string // what the second and later questions get
+	mu      sync.Mutex // guards the fields below
+	account string
+	bot     string
+	next    string // what a refused token is replaced by
+	revoke  []context.CancelCauseFunc
 }
 
-func (k *tokens) Token(_ context.Context, site string, kind actions.TokenKind) (actions.Token, error) {
+func (k *tokens) Token(ctx context.Context, site string, kind actions.TokenKind) (context.Context, actions.Token, func(), error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.asked++
 	value := k.account
-	if k.replaced != "" && k.asked > 1 {
-		value = k.replaced
-	}
 	if kind == actions.BotToken {
 		value = k.bot
 	}
 	if value == "" {
-		return actions.Token{}, fault.New(fault.TokenMissing, "the site %s has no token", site)
+		return nil, actions.Token{}, nil, fault.New(fault.TokenMissing, "the site %s has no token", site)
 	}
-	return actions.NewToken(value, k.revoked), nil
+	ctx, cancel := context.WithCancelCause(ctx)
+	k.revoke = append(k.revoke, cancel)
+	return ctx, actions.NewToken(value), func() { cancel(nil) }, nil
+}
+
+func (k *tokens) Refused(_ context.Context, _ string, _ actions.TokenKind, refused actions.Token) (actions.Token, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.next == "" || k.next == refused.Reveal() {
+		return actions.Token{}, fault.New(fault.TokenRefused, "the vendor refuses the token, and there is no other")
+	}
+	return actions.NewToken(k.next), nil
+}
+
+// end revokes what is in use.
+func (k *tokens) end() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, cancel := range k.revoke {
+		cancel(fault.New(fault.ConnectionRevoked, "the connection was revoked"))
+	}
 }
 
 // logged is what was logged. It is safe for use by many goroutines.
@@ -72,16 +87,15 @@ func (l *logged) String() string {
 // An account is BotStar's REST API with one bot, and a client that reaches it
 // under its real names.
 type account struct {
-	t       testing.TB
-	vendor  *vendor.Standin
-	api     *vendor.REST
-	server  *standin.Server
-	client  *actions.RESTClient
-	tokens  *tokens
-	log     *logged
-	env     actions.Env
-	bot     string
-	timeout time.Duration
+	t      testing.TB
+	vendor *vendor.Standin
+	api    *vendor.REST
+	server *standin.Server
+	client *actions.RESTClient
+	tokens *tokens
+	log    *logged
+	env    actions.Env
+	bot    string
 }
 
 const (
