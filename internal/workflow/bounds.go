@@ -33,7 +33,7 @@ func parseSpan(text string) (time.Duration, error) {
 			continue
 		}
 		n, err := strconv.ParseFloat(number, 64)
-		if err != nil || n < 0 || n > 36_500 {
+		if err != nil || !(n >= 0 && n <= 36_500) {
 			return 0, fmt.Errorf("reading the duration %q", text)
 		}
 		return time.Duration(n * float64(hours)), nil
@@ -117,7 +117,7 @@ func (h Holdout) Holds(workflow, session string) bool {
 
 // HeldOut reports whether the visitor with the session key is held out.
 func (p *Program) HeldOut(session string) bool {
-	return p.Rule.Holdout != nil && p.Rule.Holdout.Holds(p.Name, session)
+	return p.Holdout != nil && p.Holdout.Holds(p.Name, session)
 }
 
 // Consents reports whether the trigger's consent lets a workflow start that

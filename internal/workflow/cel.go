@@ -178,14 +178,14 @@ func (s *scope) env(text string) (*cel.Env, error) {
 		return env, err
 	}
 	key := s.event.String()
-	if s.stepScope.typed[key] == nil {
+	if s.typed[key] == nil {
 		made, err := env.Extend(knows(s.own), cel.Variable("steps", s.steps.typ))
 		if err != nil {
 			return nil, fmt.Errorf("preparing CEL: %w", err)
 		}
-		s.stepScope.typed[key] = made
+		s.typed[key] = made
 	}
-	return s.stepScope.typed[key], nil
+	return s.typed[key], nil
 }
 
 // with returns the environment in which `event` has the type.

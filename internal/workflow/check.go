@@ -149,6 +149,9 @@ func fieldOf(of reflect.Type, key string) (reflect.Type, string) {
 			return field.Type, ""
 		}
 	}
+	if of == reflect.TypeFor[Step]() && key == "if" {
+		return nil, "put the step into a branch: `- branch: [{if: …, steps: […]}]`"
+	}
 	if near := fault.Nearest(key, known); near != "" {
 		return nil, fmt.Sprintf("did you mean %q?", near)
 	}

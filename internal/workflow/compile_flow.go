@@ -131,7 +131,7 @@ func (b *builder) branch(op Op, arms []Arm, at string, in nest) []int {
 // parallel compiles arms that all run, and the op where they meet.
 func (b *builder) parallel(op Op, arms [][]Step, at string, in nest) []int {
 	if len(arms) < 2 {
-		b.report(at, "write two lists of steps or more", "%d arms do not run in parallel", len(arms))
+		b.report(at, "write two lists of steps or more", "parallel needs two arms or more, and this has %d", len(arms))
 	}
 	op.Parallel = &ParallelOp{}
 	var open []int

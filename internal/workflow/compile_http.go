@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
@@ -24,11 +25,10 @@ type Request struct {
 // Request returns the step's call.
 func (h *HTTPOp) Request(v *Vars) (Request, error) {
 	r := Request{Method: h.Method}
-	address, err := h.URL.Value(v)
-	if err != nil {
+	var err error
+	if r.URL, err = address(h.URL, v); err != nil {
 		return r, fmt.Errorf("url: %w", err)
 	}
-	r.URL = fmt.Sprint(address)
 	if u, err := url.Parse(r.URL); err != nil || u.Host == "" {
 		return r, fault.New(fault.BadRule, "url: %q is no address", r.URL)
 	}
@@ -57,6 +57,32 @@ func (h *HTTPOp) Request(v *Vars) (Request, error) {
 	return r, nil
 }
 
+// address returns the address. What is computed in it is escaped, so that a
+// value stays one segment of the path, or one value of the query.
+func address(t Template, v *Vars) (string, error) {
+	parts := []Template{t}
+	if whole, ok := t.(text); ok {
+		parts = whole.parts
+	}
+	var b strings.Builder
+	for _, part := range parts {
+		value, err := text{[]Template{part}}.Value(v)
+		if err != nil {
+			return "", err
+		}
+		written, _ := value.(string)
+		switch {
+		case part.Static():
+		case written == "." || written == "..":
+			return "", fault.New(fault.BadRule, "the value %q would leave the path", written)
+		default:
+			written = strings.ReplaceAll(url.QueryEscape(written), "+", "%20")
+		}
+		b.WriteString(written)
+	}
+	return b.String(), nil
+}
+
 // emit compiles an emit.
 func (b *builder) emit(e *Emit, at string, op Op) *EmitOp {
 	if e.Event == "" || len(e.Event) > 256 || strings.Contains(e.Event, "${") {
@@ -75,9 +101,9 @@ func (b *builder) http(step *Step, at string, op Op) *HTTPOp {
 		URL: b.template(at+".url", h.URL, b.sees(op)), Secret: h.Secret, Headers: map[string]Template{},
 		Timeout: time.Duration(h.Timeout), Retries: defaultRetries,
 	}
-	out.Method = b.choice(at+".method", h.Method, "POST", "PUT", "PATCH", "DELETE", "GET")
+	out.Method = b.choice(at+".method", h.Method, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodGet)
 	out.Await, out.GoOn = b.result(step, strings.TrimSuffix(at, ".http"))
-	b.address(h.URL, at)
+	b.fixedHost(h.URL, at)
 	for _, name := range slices.Sorted(maps.Keys(h.Headers)) {
 		if lower := strings.ToLower(name); !headerForm.MatchString(name) || lower == "host" || lower == "content-length" || strings.HasPrefix(lower, "webhook-") {
 			b.report(at+".headers."+name, "remove it", "the header %q cannot be set", name)
@@ -86,7 +112,7 @@ func (b *builder) http(step *Step, at string, op Op) *HTTPOp {
 	}
 	if h.Body != nil {
 		out.Body = b.template(at+".body", h.Body, b.sees(op))
-		if out.Method == "GET" {
+		if out.Method == http.MethodGet {
 			b.report(at+".body", "use POST, or remove the body", "GET sends no body")
 		}
 	}
@@ -108,8 +134,8 @@ func (b *builder) http(step *Step, at string, op Op) *HTTPOp {
 	return out
 }
 
-// address checks the part of an address that is fixed: its host must be.
-func (b *builder) address(text, at string) {
+// fixedHost checks the part of an address that is fixed: its host must be.
+func (b *builder) fixedHost(text, at string) {
 	if text == "" {
 		b.report(at, "add `url: https://…`", "the call has no address")
 		return

@@ -45,8 +45,8 @@ func (l *linter) all() {
 		l.report("else", "write an `if`, or remove `else`", "without `if` these steps are never reached")
 	}
 	b := builder{l, started}
-	p.First, _ = b.steps(p.Rule.Steps, "steps", "", nest{event: End})
-	p.Otherwise, _ = b.steps(p.Rule.Else, "else", "else.", nest{event: End})
+	p.First, _ = b.steps(p.Steps, "steps", "", nest{event: End})
+	p.Otherwise, _ = b.steps(p.Else, "else", "else.", nest{event: End})
 	b.link()
 	l.outcomes()
 }
@@ -143,7 +143,7 @@ func (l *linter) named() {
 	var members []member
 	seen := map[string]string{}
 	count := 0
-	l.walk(l.program.Rule.Steps, "steps", 1, func(step *Step, at string, depth int) bool {
+	l.walk(l.program.Steps, "steps", 1, func(step *Step, at string, depth int) bool {
 		count++
 		if depth > maxNesting {
 			l.report(at, "move the inner steps into a workflow of their own, and start it with `emit`",
@@ -224,7 +224,7 @@ func (l *linter) walk(steps []Step, at string, depth int, visit func(step *Step,
 		}
 	}
 	if at == "steps" {
-		l.walk(l.program.Rule.Else, "else", depth, visit)
+		l.walk(l.program.Else, "else", depth, visit)
 	}
 }
 
@@ -263,7 +263,11 @@ func (l *linter) await(op int, already bool) bool {
 
 // among returns the fix for a name that should be one of the known ones.
 func among(name string, known []string) string {
-	if near := fault.Nearest(name, known); near != "" {
+	near := fault.Nearest(name, known)
+	if i := slices.IndexFunc(known, func(k string) bool { return strings.EqualFold(k, name) }); i >= 0 {
+		near = known[i]
+	}
+	if near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	if len(known) == 0 {

@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,7 +35,7 @@ func (l *linter) starts() {
 			l.report(fmt.Sprintf("requires[%d]", i), among(promise, known), "nothing is known of the requirement %q", promise)
 		}
 	}
-	if h := p.Rule.Holdout; h != nil && (h.Percent <= 0 || h.Percent >= 100) {
+	if h := p.Holdout; h != nil && (h.Percent <= 0 || h.Percent >= 100) {
 		l.report("holdout.percent", "use more than 0 and less than 100", "%v is no share of visitors to hold out", h.Percent)
 	}
 }
@@ -189,7 +190,7 @@ func (l *linter) schedule(on *On, at string) *Schedule {
 // parseSchedule reads a cron expression.
 func parseSchedule(text string, zone *time.Location) (func(time.Time) time.Time, error) {
 	if strings.Contains(text, "TZ=") {
-		return nil, fmt.Errorf("the zone stands in `zone`")
+		return nil, errors.New("the zone stands in `zone`")
 	}
 	parsed, err := cron.ParseStandard(text)
 	if err != nil {
@@ -199,7 +200,7 @@ func parseSchedule(text string, zone *time.Location) (func(time.Time) time.Time,
 		spec.Location = zone
 	}
 	if parsed.Next(time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
-		return nil, fmt.Errorf("such a day never comes")
+		return nil, errors.New("such a day never comes")
 	}
 	return parsed.Next, nil
 }
@@ -223,7 +224,7 @@ func (l *linter) zone(name, at string) *time.Location {
 
 // limits compiles the limits.
 func (l *linter) limits() {
-	given, b := l.program.Rule.Limits, &l.program.Bounds
+	given, b := l.program.Limits, &l.program.Bounds
 	if given == nil {
 		return
 	}
@@ -281,7 +282,7 @@ func (l *linter) quiet(given *QuietHours) *Quiet {
 		}
 		*edge.to = minutes
 	}
-	if q.From == q.To && given.From != "" {
+	if given.From != "" && given.From == given.To {
 		l.report(at, "let them end later or earlier", "the quiet hours begin and end at the same time")
 	}
 	return q

@@ -83,13 +83,19 @@ func (s shapes) add(name string, text json.RawMessage) error {
 // Compile compiles one workflow file. The error holds everything that is wrong
 // in it; what is only suspicious is in Program.Warnings.
 func (c *Compiler) Compile(file string, text []byte) (*Program, error) {
+	name, _, _ := strings.Cut(path.Base(file), ".")
+	return c.compile(file, name, text)
+}
+
+// compile compiles a file whose default name is given.
+func (c *Compiler) compile(file, name string, text []byte) (*Program, error) {
 	var rule Rule
 	source, err := Read(file, text, fault.BadRule, &rule)
 	if err != nil {
 		return nil, err
 	}
 	if rule.Name == "" {
-		rule.Name, _, _ = strings.Cut(path.Base(file), ".")
+		rule.Name = name
 	}
 	p := &Program{
 		Rule: rule, Source: slices.Clone(text), File: file, First: End, Otherwise: End,
@@ -125,7 +131,8 @@ func NewSet(programs ...*Program) (*Set, error) {
 	var wrong []error
 	for _, p := range programs {
 		if other, twice := seen[p.Name]; twice {
-			wrong = append(wrong, fault.New(fault.BadRule, "%s: the rule name %q is already used by %s", p.File, p.Name, other))
+			message := fmt.Sprintf("the rule name %q is already used by %s", p.Name, other)
+			wrong = append(wrong, &SourceError{fault.BadRule, []Problem{{File: p.File, Message: message, Fix: "give it another `name`"}}})
 		}
 		seen[p.Name] = p.File
 		s.add(p)

@@ -25,18 +25,19 @@ func loops(programs []*Program) []error {
 			names[i] = member.Name
 		}
 		key := slices.Sorted(slices.Values(names))
-		if text := strings.Join(key, " "); seen[text] {
+		text := strings.Join(key, " ")
+		if seen[text] {
 			continue
-		} else {
-			seen[text] = true
 		}
+		seen[text] = true
 		message := fmt.Sprintf("the workflow starts itself: %s → %s", strings.Join(names, " → "), p.Name)
 		if slices.ContainsFunc(ring, (*Program).held) {
 			p.Warnings = append(p.Warnings, Problem{File: p.File, Message: message, Fix: "make sure that its condition ends it", Warning: true})
 			continue
 		}
-		wrong = append(wrong, fault.New(fault.BadRule, "%s: %s", p.File, message).
-			WithFix("emit another event, or add `limits: {once_per: …}`"))
+		wrong = append(wrong, &SourceError{fault.BadRule, []Problem{{
+			File: p.File, Message: message, Fix: "emit another event, or add `limits: {once_per: …}`",
+		}}})
 	}
 	return wrong
 }

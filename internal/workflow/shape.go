@@ -104,6 +104,7 @@ func mapMember(name string) member {
 		return map[string]any{}
 	}}
 }
+
 func anyMember(name string) member {
 	return member{name, cel.DynType, func(from any) any {
 		if from == nil {
@@ -264,8 +265,10 @@ func (r *record) IsSet(index ref.Val) ref.Val {
 
 func (r *record) has(name string) bool {
 	value, ok := r.values[name]
-	t, isTime := value.(time.Time)
-	return ok && value != nil && value != "" && !(isTime && t.IsZero())
+	if t, isTime := value.(time.Time); isTime {
+		return !t.IsZero()
+	}
+	return ok && value != nil && value != ""
 }
 
 // typeProvider knows the shapes beside CEL's own types.

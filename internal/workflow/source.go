@@ -152,10 +152,20 @@ func (s *Source) Within(path string, offset int, fix, format string, args ...any
 		return p
 	}
 	line := s.lines[p.Line-1]
-	if p.Column-1 < len(line) && !strings.ContainsRune("|>\"'", rune(line[p.Column-1])) {
-		p.Column += offset
-		p.Excerpt = s.excerpt(p.Line, p.Column)
+	if p.Column-1 >= len(line) {
+		return p
 	}
+	switch line[p.Column-1] {
+	case '|', '>':
+		return p
+	case '"', '\'':
+		if strings.Contains(line, `\`) || strings.Contains(line, "''") {
+			return p // What is escaped stands elsewhere in the line.
+		}
+		offset++
+	}
+	p.Column += offset
+	p.Excerpt = s.excerpt(p.Line, p.Column)
 	return p
 }
 

@@ -32,9 +32,13 @@ type (
 	list struct{ items []Template }
 )
 
+// Value returns what the template is for the variables.
 func (t fixed) Value(*Vars) (any, error) { return t.is, nil }
-func (t fixed) Static() bool             { return true }
 
+// Static reports whether it is the same for all variables.
+func (t fixed) Static() bool { return true }
+
+// Value returns what the template is for the variables.
 func (t computed) Value(v *Vars) (any, error) {
 	value, err := t.expr.Value(v)
 	if err != nil {
@@ -42,8 +46,11 @@ func (t computed) Value(v *Vars) (any, error) {
 	}
 	return value, nil
 }
+
+// Static reports whether it is the same for all variables.
 func (t computed) Static() bool { return false }
 
+// Value returns what the template is for the variables.
 func (t text) Value(v *Vars) (any, error) {
 	var b strings.Builder
 	for _, part := range t.parts {
@@ -61,8 +68,11 @@ func (t text) Value(v *Vars) (any, error) {
 	}
 	return b.String(), nil
 }
+
+// Static reports whether it is the same for all variables.
 func (t text) Static() bool { return false }
 
+// Value returns what the template is for the variables.
 func (t object) Value(v *Vars) (any, error) {
 	values := make(map[string]any, len(t.keys))
 	for _, key := range t.keys {
@@ -75,10 +85,12 @@ func (t object) Value(v *Vars) (any, error) {
 	return values, nil
 }
 
+// Static reports whether it is the same for all variables.
 func (t object) Static() bool {
 	return !slices.ContainsFunc(t.keys, func(key string) bool { return !t.fields[key].Static() })
 }
 
+// Value returns what the template is for the variables.
 func (t list) Value(v *Vars) (any, error) {
 	values := make([]any, len(t.items))
 	for i, item := range t.items {
@@ -91,6 +103,7 @@ func (t list) Value(v *Vars) (any, error) {
 	return values, nil
 }
 
+// Static reports whether it is the same for all variables.
 func (t list) Static() bool {
 	return !slices.ContainsFunc(t.items, func(item Template) bool { return !item.Static() })
 }

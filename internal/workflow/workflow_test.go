@@ -50,15 +50,19 @@ func setup(tb testing.TB) testBundle {
 // rules compiles rule files, given as name and text.
 func (b testBundle) rules(tb testing.TB, files ...string) *Set {
 	tb.Helper()
-	tree := fstest.MapFS{}
-	for i := 0; i < len(files); i += 2 {
-		tree[files[i]] = &fstest.MapFile{Data: []byte(files[i+1])}
-	}
-	set, err := b.compiler.Load(tree, "*.yaml")
+	set, err := b.load(files...)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return set
+}
+
+func (b testBundle) load(files ...string) (*Set, error) {
+	tree := fstest.MapFS{}
+	for i := 0; i < len(files); i += 2 {
+		tree[files[i]] = &fstest.MapFile{Data: []byte(files[i+1])}
+	}
+	return b.compiler.Load(tree, "*.yaml")
 }
 
 // track returns a trigger.
