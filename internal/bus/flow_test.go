@@ -1,8 +1,12 @@
 package bus_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -123,5 +127,230 @@ func TestACommitIsAllOrNothing(t *testing.T) {
 	wantReason(t, err, fault.AlreadyStored)
 	if _, ok, err := b.Last(t.Context(), event.RunsSubject("shop", "nobody")); ok || err != nil {
 		t.Fatalf("of nobody: %t, %v", ok, err)
+	}
+}
+
+// Of many commits that share a batch, only those fail that the server does not
+// take, each with its own reason.
+func TestARefusedCommitDoesNotHarmTheOthers(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t)
+	stale := uint64(77)
+	commit := func(msgs ...bus.FlowMsg) *bus.Commitment { return b.CommitAsync(t.Context(), msgs) }
+	if _, err := b.Commit(t.Context(), []bus.FlowMsg{{Subject: "run.shop.taken", Data: []byte("1")}}); err != nil {
+		t.Fatal(err)
+	}
+	type item struct {
+		under *bus.Commitment
+		want  fault.Reason
+	}
+	var all []item
+	for i := range 60 {
+		subject := fmt.Sprintf("run.shop.s%d", i)
+		timer, target := wake(fmt.Sprintf("s%d", i), "x")
+		switch i % 6 {
+		case 0:
+			all = append(all, item{commit(bus.FlowMsg{Subject: subject}, bus.FlowMsg{Subject: "run.shop.taken", Create: true}), fault.AlreadyStored})
+		case 1:
+			all = append(all, item{commit(bus.FlowMsg{Subject: subject, At: &stale}), fault.StaleFence})
+		case 2:
+			// The server alone knows what is wrong with the time zone of a timer.
+			all = append(all, item{commit(bus.FlowMsg{Subject: subject}, bus.FlowMsg{
+				Subject: timer, Due: time.Now(), Target: target, Header: map[string]string{"Nats-Schedule-Rollup": "wrong"},
+			}), fault.BusMisconfigured})
+		default:
+			all = append(all, item{commit(bus.FlowMsg{Subject: subject, Create: true}, bus.FlowMsg{Subject: "run.shop.all"}), ""})
+		}
+	}
+	for i, item := range all {
+		_, err := item.under.Wait(t.Context())
+		if item.want == "" && err != nil {
+			t.Errorf("%d failed: %v", i, err)
+		}
+		if item.want != "" {
+			wantReason(t, err, item.want)
+		}
+	}
+	if got := flowed(t, b, "run.shop.all"); len(got) != 30 {
+		t.Errorf("%d of 30 are stored", len(got))
+	}
+	if got := flowed(t, b, "run.shop.*"); len(got) != 61 {
+		t.Errorf("%d messages are stored, want 61", len(got))
+	}
+}
+
+// The commits of one goroutine keep their order, also when they concern one
+// subject, so that a batch cannot hold them together.
+func TestCommitsKeepTheirOrder(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t)
+	var under []*bus.Commitment
+	for i := range 300 {
+		msg := bus.FlowMsg{Subject: "run.shop.one", Data: []byte(strconv.Itoa(i))}
+		if i%7 == 3 { // Refused, because the one before comes first.
+			zero := uint64(0)
+			msg.At = &zero
+		}
+		under = append(under, b.CommitAsync(t.Context(), []bus.FlowMsg{msg}))
+	}
+	last := uint64(0)
+	for i, c := range under {
+		sequences, err := c.Wait(t.Context())
+		if i%7 == 3 {
+			wantReason(t, err, fault.StaleFence)
+			continue
+		}
+		if err != nil || sequences[0] <= last {
+			t.Fatalf("%d is at %v after %d: %v", i, sequences, last, err)
+		}
+		last = sequences[0]
+	}
+}
+
+// A confirmation that gets lost is found out about: nothing is stored twice, and
+// what was stored is not called a repetition.
+func TestACommitWhoseConfirmationIsLost(t *testing.T) {
+	t.Parallel()
+	s := bustest.Serve(t)
+	s.Bus()
+	var lose atomic.Int64
+	b := bustest.Connect(t, bus.Options{URL: s.URL(), Unheard: func(string) bool { return lose.Add(-1) >= 0 }})
+	zero := uint64(0)
+	timer, target := wake("s1", "x")
+	for name, msgs := range map[string][]bus.FlowMsg{
+		"one free message": {{Subject: "run.shop.a"}},
+		"free messages":    {{Subject: "run.shop.b"}, {Subject: "run.shop.b"}},
+		"one that is new":  {{Subject: "run.shop.c", Create: true}},
+		"bound ones":       {{Subject: "run.shop.d"}, {Subject: "run.shop.e", At: &zero}},
+		"a timer":          {{Subject: timer, Due: time.Now().Add(time.Hour), Target: target}, {Subject: "run.shop.f"}},
+	} {
+		lose.Store(1)
+		sequences, err := b.Commit(t.Context(), msgs)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for i, msg := range msgs {
+			if got := flowed(t, b, msg.Subject); got[len(got)-1].Sequence < sequences[i] || got[0].Sequence > sequences[i] {
+				t.Errorf("%s: %d is said, and %d is there", name, sequences[i], got[0].Sequence)
+			}
+		}
+	}
+	lose.Store(1)
+	got, err := b.Accept(t.Context(), trigger("s1"), flowEnvelope("x", "1"), nil)
+	if err != nil || got.Duplicate {
+		t.Errorf("accepted: %+v, %v", got, err)
+	}
+	if all := flowed(t, b); len(all) != 10 {
+		t.Errorf("%d messages are there, want 10", len(all))
+	}
+}
+
+func TestACommitThatIsDeniedIsSaidAtOnce(t *testing.T) {
+	t.Parallel()
+	root := bustest.User{Name: "root", Password: "secret"}
+	edge := bustest.User{
+		Name: "edge", Password: "secret",
+		Publish: []string{"in.>", "$JS.API.STREAM.INFO.>", "$JS.API.STREAM.MSG.GET.>"}, Listen: []string{"_INBOX.>"},
+	}
+	s := bustest.Serve(t, root, edge)
+	bustest.Open(t, bus.Options{URL: s.URL(root)})
+	b := bustest.Connect(t, bus.Options{URL: s.URL(edge)})
+	if _, err := b.Accept(t.Context(), trigger("s1"), flowEnvelope("x", "1"), nil); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	denied := b.CommitAsync(t.Context(), []bus.FlowMsg{{Subject: "run.shop.s1"}, {Subject: trigger("s1")}})
+	allowed := b.CommitAsync(t.Context(), []bus.FlowMsg{{Subject: trigger("s2")}, {Subject: trigger("s2")}})
+	_, err := denied.Wait(t.Context())
+	wantReason(t, err, fault.BusDenied)
+	if _, err := allowed.Wait(t.Context()); err != nil {
+		t.Errorf("beside a denied one: %v", err)
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
+func TestACommitIsGivenUpWithItsContext(t *testing.T) {
+	t.Parallel()
+	s := bustest.Serve(t)
+	b := s.Bus()
+	s.Stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	_, err := b.Commit(ctx, []bus.FlowMsg{{Subject: "run.shop.s1"}})
+	wantReason(t, err, fault.BusUnavailable)
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	s.Start()
+	// Whoever comes later is not held up by it.
+	if _, err := b.Commit(t.Context(), []bus.FlowMsg{{Subject: "run.shop.s2"}}); err != nil {
+		t.Fatal(err)
+	}
+	bustest.Close(t, b)
+	_, err = b.Commit(t.Context(), []bus.FlowMsg{{Subject: "run.shop.s3"}})
+	wantReason(t, err, fault.BusUnavailable)
+}
+
+func TestWhatNoCommitMayHave(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t)
+	for name, test := range map[string]struct {
+		msgs []bus.FlowMsg
+		want fault.Reason
+	}{
+		"nothing":           {nil, fault.Malformed},
+		"too many messages": {make([]bus.FlowMsg, 1001), fault.TooLarge},
+		"a big message":     {[]bus.FlowMsg{{Subject: "in.a.b.c.d", Data: make([]byte, 300<<10)}}, fault.TooLarge},
+		"another stream":    {[]bus.FlowMsg{{Subject: "cmd.w.a.b.c.d.e"}}, fault.Malformed},
+	} {
+		_, err := b.Commit(t.Context(), test.msgs)
+		if !errors.Is(err, fault.New(test.want, "")) {
+			t.Errorf("%s: %v, want %s", name, err, test.want)
+		}
+	}
+}
+
+// The marker ends by itself, and with it what the inbox knows.
+func TestAMarkerEnds(t *testing.T) {
+	t.Parallel()
+	b := bustest.Open(t, bus.Options{Dir: t.TempDir(), InboxTTL: time.Second})
+	e := flowEnvelope("x", "1")
+	for range 2 {
+		if got, err := b.Accept(t.Context(), trigger("s1"), e, nil); err != nil || got.Duplicate {
+			t.Fatalf("accepted: %+v, %v", got, err)
+		}
+		marker := event.InboxSubject(event.Key(e.Source, e.ID))
+		bustest.Until(t, "the marker has ended", func() bool { _, ok, err := b.Last(t.Context(), marker); return err == nil && !ok })
+	}
+	if got := flowed(t, b, event.TriggerFilter()); len(got) != 2 {
+		t.Errorf("%d triggers, want 2", len(got))
+	}
+}
+
+func TestABatchIsAccepted(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t)
+	var all []bus.Accepted
+	for i := range 700 { // More than one batch holds.
+		e := flowEnvelope("x", strconv.Itoa(i%600))
+		all = append(all, bus.Accepted{Subject: trigger("s1"), Envelope: e, Sum: []byte{byte(i)}})
+	}
+	all[650].Subject = "nowhere"
+	last := uint64(0)
+	for i, got := range b.AcceptBatch(t.Context(), all) {
+		switch {
+		case i == 650:
+			wantReason(t, got.Err, fault.Malformed)
+		case got.Err != nil:
+			t.Fatalf("%d: %v", i, got.Err)
+		case i < 600 && (got.Duplicate || got.Sequence <= last):
+			t.Fatalf("%d: %+v after %d", i, got, last)
+		case i >= 600 && (!got.Duplicate || !got.Conflict):
+			t.Fatalf("%d: %+v", i, got)
+		}
+		last = got.Sequence
 	}
 }
