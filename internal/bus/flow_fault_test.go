@@ -21,7 +21,9 @@ func TestNATSProcess(t *testing.T) { bustest.NATSProcess(t) } //nolint:parallelt
 
 // commits is the ledger of what a bus said was stored.
 type commits struct {
-	mu      sync.Mutex
+	stop func() // ends the load
+
+	mu      sync.Mutex        // guards the fields below
 	stored  map[string]uint64 // by id
 	unknown map[string]bool   // the caller was told that nobody knows
 }
@@ -31,12 +33,80 @@ type commits struct {
 // at the place that was said; everything is there as a whole, and once.
 func TestServersKilledDuringCommits(t *testing.T) {
 	t.Parallel()
-	const kills, callers = 5, 12
-	p := bustest.ServeProcess(t, "")
-	b := bustest.Open(t, bus.Options{URL: p.URL(), Timeout: 20 * time.Second})
+	for _, durability := range []string{bus.DurabilityInterval, bus.DurabilityAlways} {
+		t.Run(durability, func(t *testing.T) {
+			t.Parallel()
+			const kills = 5
+			p := bustest.ServeProcess(t, durability)
+			b := bustest.Open(t, bus.Options{URL: p.URL(), Timeout: 20 * time.Second})
+			l := startCommits(t, b)
+			for range kills {
+				if err := waitFor(t.Context(), 400*time.Millisecond); err != nil {
+					t.Fatal(err)
+				}
+				p.Kill()
+				p.Start()
+				l.goesOn(t)
+			}
+			l.verdict(t, b)
+		})
+	}
+}
+
+// TestACutConnectionDuringCommits cuts and blocks the connection, so that the
+// server carries out what its client heard nothing of.
+func TestACutConnectionDuringCommits(t *testing.T) {
+	t.Parallel()
+	s := bustest.Serve(t)
+	s.Bus()
+	proxy := s.Proxy()
+	l := startCommits(t, bustest.Connect(t, bus.Options{URL: proxy.URL(), Timeout: 20 * time.Second}))
+	for i := range 20 {
+		if err := waitFor(t.Context(), 100*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+		if i == 10 {
+			proxy.Block() // Longer than an answer is waited for.
+			if err := waitFor(t.Context(), 4500*time.Millisecond); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			proxy.Cut()
+		}
+		proxy.Mend()
+		l.goesOn(t)
+	}
+	l.verdict(t, s.Bus())
+}
+
+// TestCommitsInACluster commits while the leader of FLOW goes away; a timer of a
+// batch fires there as well.
+func TestCommitsInACluster(t *testing.T) {
+	t.Parallel()
+	c := bustest.ServeCluster(t)
+	b := bustest.Open(t, bus.Options{URL: c.URL(), Replicas: 3, Timeout: time.Minute})
+	timer, target := wake("s1", "x")
+	if _, err := b.Commit(t.Context(), []bus.FlowMsg{
+		{Subject: "run.shop.cluster"},
+		{Subject: timer, Due: time.Now().Add(300 * time.Millisecond), Target: target},
+		{Subject: "run.shop.cluster"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	bustest.Until(t, "the timer has fired", func() bool { _, ok, err := b.Last(t.Context(), target); return err == nil && ok })
+	l := startCommits(t, b)
+	l.goesOn(t)
+	c.StopLeader(bus.StreamFlow)
+	l.goesOn(t)
+	l.verdict(t, b)
+}
+
+// startCommits commits from many goroutines, until the verdict.
+func startCommits(t *testing.T, b *bus.Bus) *commits {
+	t.Helper()
+	const callers = 12
 	l := &commits{stored: map[string]uint64{}, unknown: map[string]bool{}}
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
+	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
 	for c := range callers {
 		group.Go(func() {
@@ -45,18 +115,16 @@ func TestServersKilledDuringCommits(t *testing.T) {
 			}
 		})
 	}
-	for range kills {
-		if err := waitFor(t.Context(), 400*time.Millisecond); err != nil {
-			t.Fatal(err)
-		}
-		p.Kill()
-		p.Start()
-		before := l.count()
-		bustest.Until(t, "commits go on", func() bool { return l.count() > before+callers })
-	}
-	stop()
-	group.Wait()
-	l.verdict(t, b)
+	l.stop = sync.OnceFunc(func() { cancel(); group.Wait() })
+	t.Cleanup(l.stop)
+	return l
+}
+
+// goesOn waits until more is stored.
+func (l *commits) goesOn(t *testing.T) {
+	t.Helper()
+	before := l.count()
+	bustest.Until(t, "commits go on", func() bool { return l.count() > before+24 })
 }
 
 func (l *commits) count() int {
@@ -123,16 +191,17 @@ func (l *commits) one(t *testing.T, b *bus.Bus, caller, i int) {
 // verdict compares the ledger with what FLOW holds.
 func (l *commits) verdict(t *testing.T, b *bus.Bus) {
 	t.Helper()
+	l.stop()
 	halves := map[string][]uint64{} // by id and half
 	markers := 0
 	for _, d := range flowed(t, b) {
 		switch text := string(d.Body); {
-		case strings.HasPrefix(d.Subject, "run."):
+		case strings.HasPrefix(d.Subject, "run.shop.s"):
 			halves[text] = append(halves[text], d.Sequence)
 		case strings.Count(d.Subject, ".") == 1:
 			markers++
 			halves[text+" 1"] = append(halves[text+" 1"], d.Sequence)
-		default:
+		case strings.HasPrefix(d.Subject, "in."):
 			e, err := d.Envelope()
 			if err != nil {
 				t.Fatal(err)
