@@ -1,5 +1,206 @@
 package vault_test
 
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/parley-chat/parley/internal/bus"
+	"github.com/parley-chat/parley/internal/vault"
+)
+
+// asChild is the variable that makes the test binary a process of its own. It
+// holds a job.
 const asChild = "PARLEY_TEST_VAULT"
 
-func childProcess() int { return 0 }
+// job is what a process of a test does.
+type job struct {
+	Do         string // race, rotate or refresh
+	URL        string // of the bus
+	Addr, SPKI string // of the vendors
+	Keys, Seen string // files
+	Names      []vault.Name
+	Goroutines int
+	Ahead      time.Duration // of the clock
+}
+
+// spawn starts a process. It is killed when the test ends.
+func (w *world) spawn(j job) (*exec.Cmd, io.WriteCloser, *bufio.Scanner) {
+	w.t.Helper()
+	j.URL, j.Addr, j.SPKI = w.bus.URL(), w.hosts.Addr(), w.hosts.SPKI()
+	text, err := json.Marshal(j)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	child := exec.CommandContext(context.WithoutCancel(w.t.Context()), os.Args[0])
+	child.Env = append(os.Environ(), asChild+"="+string(text))
+	child.Stderr = w.t.Output()
+	in, err := child.StdinPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	out, err := child.StdoutPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { kill(child) })
+	lines := bufio.NewScanner(out)
+	return child, in, lines
+}
+
+// kill is kill -9, and the wait for the end.
+func kill(child *exec.Cmd) {
+	_ = child.Process.Kill()
+	_ = child.Wait()
+}
+
+// childProcess does the job, and returns the exit code.
+func childProcess() int {
+	var j job
+	if err := json.Unmarshal([]byte(os.Getenv(asChild)), &j); err != nil {
+		return complain(err)
+	}
+	ctx := context.Background()
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	b, err := bus.Open(ctx, log, bus.Options{URL: j.URL, Name: "child"})
+	if err != nil {
+		return complain(err)
+	}
+	kv, err := b.KV(ctx, bus.BucketVault)
+	if err != nil {
+		return complain(err)
+	}
+	master, err := vault.ReadMaster(j.Keys)
+	if err != nil {
+		return complain(err)
+	}
+	var now clock
+	now.push(j.Ahead)
+	v, err := vault.Open(ctx, log, kv, master, vault.Options{
+		Client: pinned(j.Addr, j.SPKI), Seen: j.Seen, Now: now.Now, Confirm: 10 * time.Millisecond,
+		CallTimeout: 2 * time.Second, LeaseLife: leaseOf(j.Do),
+	})
+	if err != nil {
+		return complain(err)
+	}
+	say("ready")
+	switch j.Do {
+	case "race":
+		err = race(ctx, v, &now, j)
+	case "rotate":
+		err = rotate(ctx, log, kv, j)
+	case "refresh":
+		for err == nil {
+			_, err = v.Rotate(ctx, j.Names[0])
+			now.push(time.Minute) // The breaker is not what is tested here.
+		}
+	}
+	return complain(err)
+}
+
+// leaseOf is short where the leases of the dead are waited for.
+func leaseOf(do string) time.Duration {
+	if do == "refresh" {
+		return time.Second
+	}
+	return 0
+}
+
+func say(words ...any) { _, _ = fmt.Fprintln(os.Stdout, words...) }
+
+func complain(err error) int {
+	if err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// race asks for a token in many goroutines at once, at each time that it is
+// told, and says which tokens it got.
+func race(ctx context.Context, v *vault.Vault, now *clock, j job) error {
+	source := v.Source(j.Names[0])
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		at, err := strconv.ParseInt(lines.Text(), 10, 64)
+		if err != nil {
+			return err
+		}
+		now.set(time.Unix(0, at))
+		got := make([]string, j.Goroutines)
+		var all sync.WaitGroup
+		for i := range got {
+			all.Go(func() {
+				_, t, end, err := source.Token(ctx)
+				if err != nil {
+					got[i] = "failed:" + strings.ReplaceAll(err.Error(), " ", "_")
+					return
+				}
+				end()
+				got[i] = t.Secret.Fingerprint()
+			})
+		}
+		all.Wait()
+		slices.Sort(got)
+		say(strings.Join(slices.Compact(got), " "))
+	}
+	return nil
+}
+
+// rotate changes the master key and the records' tokens without end.
+func rotate(ctx context.Context, log *slog.Logger, kv *bus.KV, j job) error {
+	for n := 0; ; n++ {
+		master, err := vault.ReadMaster(j.Keys)
+		if err != nil {
+			return err
+		}
+		for _, change := range []func(*vault.Master) (*vault.Master, error){
+			(*vault.Master).Added, (*vault.Master).Promoted, nil, (*vault.Master).Retired,
+		} {
+			if change == nil { // Everything is sealed anew before the old key goes.
+				v, err := vault.Open(ctx, log, kv, master, vault.Options{})
+				if err != nil {
+					return err
+				}
+				for _, name := range j.Names {
+					if _, err := v.RotateToken(ctx, name, vault.NewSecret(fmt.Sprintf("token-%s-%d-%d", name.Site, os.Getpid(), n)), time.Hour); err != nil {
+						return err
+					}
+				}
+				if _, err := v.Reseal(ctx); err != nil {
+					return err
+				}
+				continue
+			}
+			if master, err = change(master); err != nil {
+				return err
+			}
+			if err := vault.WriteMaster(j.Keys, master); err != nil {
+				return err
+			}
+		}
+		say("round", n)
+	}
+}
+
+// lineOf returns the next line that the process says.
+func lineOf(t testing.TB, lines *bufio.Scanner) string {
+	t.Helper()
+	if !lines.Scan() {
+		t.Fatalf("the process ended: %v", lines.Err())
+	}
+	return lines.Text()
+}

@@ -182,14 +182,21 @@ func (w *world) connect(name vault.Name) vault.Connection {
 	return c
 }
 
+// ask begins a request for consent. The port may be taken for a moment: a process
+// that is being started has a copy of the socket before.
 func (w *world) ask(name vault.Name) *vault.Consent {
 	w.t.Helper()
-	consent, err := w.vault.Ask(w.t.Context(), vault.Ask{
-		Name: name, ClientID: clientID, ClientSecret: vault.NewSecret(clientSecret), Redirect: w.redirect(name.Provider),
+	var consent *vault.Consent
+	until(w.t, "the callback's port is free", func() bool {
+		var err error
+		consent, err = w.vault.Ask(w.t.Context(), vault.Ask{
+			Name: name, ClientID: clientID, ClientSecret: vault.NewSecret(clientSecret), Redirect: w.redirect(name.Provider),
+		})
+		if err != nil && !strings.Contains(err.Error(), "address already in use") {
+			w.t.Fatal(err)
+		}
+		return err == nil
 	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	return consent
 }
 
@@ -289,7 +296,9 @@ func freePort(t testing.TB) int {
 func pinned(addr, spki string) *http.Client {
 	var dialer net.Dialer
 	return &http.Client{Transport: &http.Transport{
-		DialContext:     func(ctx context.Context, network, _ string) (net.Conn, error) { return dialer.DialContext(ctx, network, addr) },
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, addr)
+		},
 		MaxIdleConns:    4,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, VerifyConnection: pin(spki)}, //nolint:gosec // The key is checked.
 	}}

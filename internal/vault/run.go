@@ -21,6 +21,8 @@ const (
 	// warnAhead is how long before its end a connection is warned of, once a day.
 	warnAhead = 14 * 24 * time.Hour
 	day       = 24 * time.Hour
+	// tendAtOnce is how many connections are looked after at once.
+	tendAtOnce = 8
 )
 
 // Run ends the uses of connections that are revoked anywhere, keeps those alive
@@ -98,18 +100,25 @@ func (v *Vault) look(ctx context.Context) {
 	}
 }
 
-// tend looks after every connection.
+// tend looks after every connection, some at once: a slow vendor does not hold
+// the others up.
 func (v *Vault) tend(ctx context.Context) {
+	var group errgroup.Group
+	group.SetLimit(tendAtOnce)
 	err := v.each(ctx, func(_ uint64, r *record, err error) error {
 		if err != nil {
 			v.log.LogAttrs(ctx, slog.LevelError, "a connection cannot be read", slog.Any("error", err))
 			return nil
 		}
-		if err := v.tendOne(ctx, r); err != nil {
-			v.log.LogAttrs(ctx, slog.LevelWarn, "a connection needs care", slog.String("connection", r.Name.String()), slog.Any("error", err))
-		}
+		group.Go(func() error {
+			if err := v.tendOne(ctx, r); err != nil && ctx.Err() == nil {
+				v.log.LogAttrs(ctx, slog.LevelWarn, "a connection needs care", slog.String("connection", r.Name.String()), slog.Any("error", err))
+			}
+			return nil
+		})
 		return ctx.Err()
 	})
+	_ = group.Wait() // What went wrong was logged.
 	if err != nil && ctx.Err() == nil {
 		v.log.LogAttrs(ctx, slog.LevelWarn, "looking after the connections", slog.Any("error", err))
 	}

@@ -35,6 +35,8 @@ type Entry struct {
 	Client string
 	// Token names a token without telling it.
 	Token string
+	// Family numbers what came from one consent; 0 where it does not matter.
+	Family int
 	// Problem is the name of the error.
 	Problem string
 }
@@ -80,19 +82,20 @@ func (l *Ledger) Count(vendor string, kinds ...Kind) int {
 	return n
 }
 
-// Wait returns when it happened so often at the vendor.
-func (l *Ledger) Wait(ctx context.Context, vendor string, kind Kind, times int) error {
+// Wait returns when what the vendor's entries say is true.
+func (l *Ledger) Wait(ctx context.Context, vendor string, is func(entries []Entry) bool) error {
 	for {
 		l.mu.Lock()
 		changed := l.changed
 		l.mu.Unlock()
-		if l.Count(vendor, kind) >= times {
+		entries := l.Entries(vendor)
+		if is(entries) {
 			return nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s at %s, which happened %d times: %w", kind, vendor, l.Count(vendor, kind), context.Cause(ctx))
+			return fmt.Errorf("waiting for the ledger of %s, which has %d entries: %w", vendor, len(entries), context.Cause(ctx))
 		}
 	}
 }

@@ -6,7 +6,9 @@
 package oauth
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -214,6 +216,34 @@ func (s *Standin) Valid(vendor, token string) bool {
 func (s *Standin) valid(vendor, token string) bool {
 	g := s.access[token]
 	return g != nil && g.family.vendor == vendor && !g.family.ended && !g.ended && (g.until.IsZero() || s.o.Now().Before(g.until))
+}
+
+// Family returns the number of the family of a token, or 0.
+func (s *Standin) Family(token string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, grants := range []map[string]*grant{s.access, s.refresh} {
+		if g := grants[token]; g != nil {
+			return g.family.number
+		}
+	}
+	return 0
+}
+
+// Secrets returns every secret that the vendors know: clients' secrets, codes,
+// tokens. Tests look for them where they must not be.
+func (s *Standin) Secrets() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []string
+	for _, apps := range s.clients {
+		for _, app := range apps {
+			all = append(all, app.Secrets...)
+		}
+	}
+	all = slices.AppendSeq(all, maps.Keys(s.codes))
+	all = slices.AppendSeq(all, maps.Keys(s.access))
+	return slices.AppendSeq(all, maps.Keys(s.refresh))
 }
 
 // Families returns how many families of tokens a vendor has, and how many of

@@ -19,6 +19,7 @@ import (
 // family is everything that came from one consent.
 type family struct {
 	vendor, client string
+	number         int
 	scopes         []string
 	ended          bool
 	// asking is true while a refresh is being worked on.
@@ -56,7 +57,7 @@ func mark(token string) string {
 
 // newFamily must be called with s.mu held.
 func (s *Standin) newFamily(vendor, client string, scopes []string) *family {
-	f := &family{vendor: vendor, client: client, scopes: scopes}
+	f := &family{vendor: vendor, client: client, scopes: scopes, number: len(s.families) + 1}
 	s.families[f] = true
 	return f
 }
@@ -183,7 +184,7 @@ func (s *Standin) exchange(v vendor, f Fault, app Client, form url.Values) (map[
 	}
 	c.family = s.newFamily(v.name, app.ID, c.scopes)
 	body, access := s.pair(v, f, c.family, true)
-	return body, Entry{Kind: Exchanged, Client: app.ID, Token: mark(access)}, nil
+	return body, Entry{Kind: Exchanged, Client: app.ID, Token: mark(access), Family: c.family.number}, nil
 }
 
 // rotate turns a refresh token into the next pair.
@@ -221,7 +222,7 @@ func (s *Standin) rotate(v vendor, f Fault, app Client, form url.Values, r *http
 	rotates := !s.o.Keep && !f.NoRefresh
 	old.used = rotates
 	body, access := s.pair(v, f, old.family, rotates)
-	entry.Kind, entry.Token = Refreshed, mark(access)
+	entry.Kind, entry.Token, entry.Family = Refreshed, mark(access), old.family.number
 	return body, entry, nil
 }
 
