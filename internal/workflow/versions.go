@@ -112,7 +112,7 @@ func (v *Versions) Publish(ctx context.Context, p *Program, by Change) (Version,
 		}
 		version.Number = last + 1
 		err = v.create(ctx, version)
-		if fault.From(err).Reason == fault.StaleFence {
+		if err != nil && fault.From(err).Reason == fault.StaleFence {
 			continue // Somebody took the number.
 		}
 		if err == nil {
