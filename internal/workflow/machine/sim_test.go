@@ -357,3 +357,8 @@ func (s *sim) clean() {
 		s.tb.Errorf("refused: %v", err)
 	}
 }
+
+// replaced returns the rule with the limits in it.
+func replaced(rule, limits string) string { return strings.Replace(rule, "LIMITS", limits, 1) }
+
+func contains(text, part string) bool { return strings.Contains(text, part) }
