@@ -27,7 +27,7 @@ demo: chromium build ## see the main job work, on real parts; KEEP=1 stays up
 	@$(BIN)/worker dev --demo $(if $(KEEP),--keep) $(ARGS)
 
 .PHONY: test
-test: chromium ## all tests, on real NATS and real Chromium
+test: chromium clients ## all tests, on real NATS and real Chromium
 	go test -tags browser -shuffle=on $(TESTFLAGS) ./...
 
 .PHONY: race
@@ -118,13 +118,22 @@ down: ## end what `make up` started; the data stays
 
 .PHONY: clean
 clean: ## remove what was built, and the demo's data
-	rm -rf $(BIN) .cache .parley bench/peers/node_modules tools/asyncapi/node_modules
+	rm -rf $(BIN) .cache .parley bench/peers/node_modules tools/asyncapi/node_modules $(CLIENTS)/node_modules
 
 .PHONY: chromium chromium-full
 chromium:
 	@scripts/chromium.sh
 chromium-full:
 	@scripts/chromium.sh full
+
+CLIENTS := internal/ingest/ingesttest/clients
+
+# The tests that need npm's packages say why they are skipped when there is no npm.
+.PHONY: clients
+clients: ## the vendors' own clients, which the tests point at the edge
+	@if ! command -v npm >/dev/null; then echo "clients: npm is not installed"; \
+	elif [[ ! $(CLIENTS)/node_modules/.package-lock.json -nt $(CLIENTS)/package-lock.json ]]; then \
+		npm --prefix $(CLIENTS) ci --no-audit --no-fund --ignore-scripts --loglevel=error && touch $(CLIENTS)/node_modules/.package-lock.json; fi
 
 .PHONY: peers
 peers: bench/peers/node_modules/.package-lock.json

@@ -75,6 +75,10 @@ func batches() []string {
 	return []string{"/v1/batch", "/v1/b", "/v1/import", beaconPath}
 }
 
+// mediaForm is what RudderStack's client for Node calls its JSON, packed with
+// gzip. The body is read as JSON all the same, whatever it is called.
+const mediaForm = "application/x-www-form-urlencoded"
+
 // Routes implements ingest.Source. The scripts for browsers send text/plain, so
 // that no preflight is needed.
 func (*Source) Routes() []ingest.Route {
@@ -82,6 +86,9 @@ func (*Source) Routes() []ingest.Route {
 	for _, path := range slices.Concat(singles(), batches(), []string{metricsPath}) {
 		post := ingest.PostJSON(path)
 		post.Lenient = true
+		if slices.Contains(batches(), path) {
+			post.Types = append(post.Types, mediaForm)
+		}
 		routes = append(routes, post)
 	}
 	return routes

@@ -1,0 +1,133 @@
+package ingesttest
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Fate is what becomes of a request on its way.
+type Fate string
+
+// The fates.
+const (
+	Pass    Fate = "pass"
+	Lost    Fate = "lost"    // The edge takes it, and the sender is told 500.
+	Refused Fate = "refused" // The edge never sees it, and the sender is told 500.
+	Slow    Fate = "slow"    // The edge never sees it: 429, Retry-After: 1.
+	Cut     Fate = "cut"     // The edge takes it, and the connection breaks.
+	Silent  Fate = "silent"  // The edge takes it, and no answer comes until the sender gives up.
+)
+
+// Flaky is a proxy that breaks the way to an edge.
+type Flaky struct {
+	// URL is its address, without a slash at the end.
+	URL    string
+	target string
+	client *http.Client
+	fates  []Fate
+
+	mu    sync.Mutex
+	count map[Fate]int
+	next  int
+	bad   []string
+}
+
+// Break returns a proxy in front of the address. Requests meet the fates in turn,
+// again and again.
+func Break(t testing.TB, target string, fates ...Fate) *Flaky {
+	t.Helper()
+	f := &Flaky{target: target, client: &http.Client{Timeout: 30 * time.Second}, fates: fates, count: map[Fate]int{}}
+	server := httptest.NewServer(f)
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+		f.client.CloseIdleConnections()
+	})
+	f.URL = server.URL
+	return f
+}
+
+// Met returns how many requests met the fate.
+func (f *Flaky) Met(fate Fate) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.count[fate]
+}
+
+// Refusals returns what the edge itself answered with another status than 2xx.
+func (f *Flaky) Refusals() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.bad
+}
+
+func (f *Flaky) fate() Fate {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fate := f.fates[f.next%len(f.fates)]
+	f.next++
+	f.count[fate]++
+	return fate
+}
+
+// ServeHTTP takes one request.
+func (f *Flaky) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // The sender has given up.
+	}
+	fate := f.fate()
+	var answer *http.Response
+	if fate != Refused && fate != Slow {
+		if answer, err = f.forward(r, body); err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			f.note("forwarding: " + err.Error())
+			return
+		}
+		defer func() { _ = answer.Body.Close() }()
+	}
+	switch fate {
+	case Pass:
+		for name, values := range answer.Header {
+			w.Header()[name] = values
+		}
+		w.WriteHeader(answer.StatusCode)
+		_, _ = io.Copy(w, answer.Body)
+	case Lost, Refused:
+		http.Error(w, "broken", http.StatusInternalServerError)
+	case Slow:
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "slow down", http.StatusTooManyRequests)
+	case Cut:
+		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+			_ = conn.Close()
+		}
+	case Silent:
+		<-r.Context().Done()
+	}
+}
+
+// forward sends the request on, and notes an answer that is a refusal.
+func (f *Flaky) forward(r *http.Request, body []byte) (*http.Response, error) {
+	on, err := http.NewRequestWithContext(r.Context(), r.Method, f.target+r.URL.RequestURI(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	on.Header = r.Header.Clone()
+	answer, err := f.client.Do(on)
+	if err == nil && answer.StatusCode/100 != 2 {
+		f.note(r.Method + " " + r.URL.Path + ": " + answer.Status)
+	}
+	return answer, err
+}
+
+func (f *Flaky) note(refusal string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.bad = append(f.bad, refusal)
+}
