@@ -26,8 +26,8 @@ import (
 )
 
 var (
-	seed = flag.Uint64("seed", 20261125, "what fails in the test mode")
-	rate = flag.Float64("rate", 0.02, "the share of what fails in the test mode")
+	seed  = flag.Uint64("seed", 20261125, "what fails in the test mode")
+	share = flag.Float64("rate", 0.02, "the share of what fails in the test mode")
 )
 
 // local is a system in the test's own process.
@@ -116,9 +116,9 @@ func results(t *testing.T, on *bus.Bus, ids map[string]bool) told {
 // boundary: nothing is lost, and nothing happens twice.
 func TestFailing(t *testing.T) { //nolint:paralleltest // A page that is slow for want of a processor fails for real.
 	const visitors, pairs, later, patience = 8, 4, 2, 60_000
-	t.Logf("-seed=%d -rate=%g", *seed, *rate)
+	t.Logf("-seed=%d -rate=%g", *seed, *share)
 	w := newWorld(t)
-	mode := &Failing{Seed: *seed, Rate: *rate}
+	mode := &Failing{Seed: *seed, Rate: *share}
 	system := w.startLocal(mode)
 	c, on := client(t, system.url)
 	send := func(times int) {
