@@ -40,9 +40,11 @@ steps:
 		{"a name", "name: tell, ", "name: told, ", []string{"- step tell: botstar.widget.update", "+ step told: botstar.widget.update"}},
 		{"an inner step", "{after: 5m}", "{after: 10m}", []string{"~ step wait_for widget.closed › step after: after: 5m → 10m"}},
 		{"a timeout", "timeout: 30m", "timeout: 1h", []string{"~ step wait_for widget.closed: wait_for.timeout: 30m → 1h"}},
-		{"the order", "  - action: botstar.widget.open\n  - {name: tell, action: botstar.widget.update, params: {plan: pro, tags: [a, b]}}\n",
+		{
+			"the order", "  - action: botstar.widget.open\n  - {name: tell, action: botstar.widget.update, params: {plan: pro, tags: [a, b]}}\n",
 			"  - {name: tell, action: botstar.widget.update, params: {plan: pro, tags: [a, b]}}\n  - action: botstar.widget.open\n",
-			[]string{"~ step botstar.widget.open moved from steps[0] to steps[1]"}},
+			[]string{"~ step botstar.widget.open moved from steps[0] to steps[1]"},
+		},
 		{"else", "steps:\n  - action", "else: [{stop: {reason: no}}]\nsteps:\n  - action", []string{"+ else step stop: stop"}},
 	}
 	b := setup(t)
