@@ -99,29 +99,30 @@ func siteOf(page string) (string, error) {
 // mountPlain is a plain source that a bearer token proves.
 func mountPlain(t testing.TB, name string) ingest.Mount {
 	t.Helper()
-	settings := ingest.Settings{Name: name, Type: "plain"}
-	source, err := plain.New(settings)
+	mount, err := plainMount(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ingest.Mount{Settings: settings, Source: source, Path: "/in/" + name, Token: [][]byte{[]byte(secret)}}
+	return mount
 }
 
-func options(t testing.TB, b *bus.Bus) ingest.Options {
-	t.Helper()
+func plainMount(name string) (ingest.Mount, error) {
+	settings := ingest.Settings{Name: name, Type: "plain"}
+	source, err := plain.New(settings)
+	return ingest.Mount{Settings: settings, Source: source, Path: "/in/" + name, Token: [][]byte{[]byte(secret)}}, err
+}
+
+func options(ctx context.Context, b *bus.Bus) (ingest.Options, error) {
 	validators, err := event.NewSchemas(schemas.FS)
 	if err != nil {
-		t.Fatal(err)
+		return ingest.Options{}, err
 	}
-	identities, err := b.KV(t.Context(), bus.BucketIdentities)
-	if err != nil {
-		t.Fatal(err)
-	}
+	identities, err := b.KV(ctx, bus.BucketIdentities)
 	return ingest.Options{
 		Store: ingest.OnBus(b), Identities: ingest.OnKV(identities), Site: siteOf,
 		IsSite:   func(name string) bool { return name == "shop" || name == "shop-de" },
 		Validate: validators.Validate, Healthy: b.Healthy,
-	}
+	}, err
 }
 
 // newRig starts an edge with the sources, and whatever change makes of its
@@ -134,12 +135,14 @@ func newRig(t *testing.T, b *bus.Bus, change func(*ingest.Options), mounts ...in
 func newRigWith(t *testing.T, b *bus.Bus, change func(*ingest.Options), limits ingest.Limits, mounts ...ingest.Mount) *rig {
 	t.Helper()
 	r := &rig{t: t, bus: b, ledger: newLedger()}
-	o := options(t, b)
+	o, err := options(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
 	o.Sources, o.Counter = mounts, r.ledger
 	if change != nil {
 		change(&o)
 	}
-	var err error
 	if r.edge, err = ingest.New(bustest.Log(t), o); err != nil {
 		t.Fatal(err)
 	}
