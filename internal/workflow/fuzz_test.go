@@ -27,6 +27,11 @@ func FuzzRuleCompile(f *testing.F) {
 		f.Add(string(text))
 	}
 	f.Add(pricing)
+	full, err := os.ReadFile("testdata/full.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(full))
 	b := setup(f)
 	f.Fuzz(func(t *testing.T, text string) {
 		set, err := b.compiler.Load(fstest.MapFS{"rule.yaml": {Data: []byte(text)}}, "rule.yaml")
@@ -34,12 +39,49 @@ func FuzzRuleCompile(f *testing.F) {
 			if set.Len() != 1 || len(set.Rules()[0].Steps) == 0 {
 				t.Errorf("an empty rule was accepted: %q", text)
 			}
+			for _, p := range set.Programs() {
+				whole(t, p)
+			}
 			return
 		}
 		if e := fault.From(err); e.Reason != fault.BadRule || strings.TrimSpace(err.Error()) == "" {
 			t.Errorf("%q is refused with %v", text, err)
 		}
 	})
+}
+
+// whole checks that every way through the program leads to an op of it, and
+// that no op comes after itself.
+func whole(t *testing.T, p *Program) {
+	t.Helper()
+	if len(p.Ops) > 2*maxSteps {
+		t.Errorf("the program has %d ops", len(p.Ops))
+	}
+	seen := map[string]bool{}
+	for i, op := range p.Ops {
+		if op.Index != i || op.Kind == "" || op.ID == "" || seen[op.ID] {
+			t.Errorf("op %d is %+v", i, op)
+		}
+		seen[op.ID] = true
+		ways := []int{op.Next}
+		for _, arm := range op.Arms {
+			ways = append(ways, arm.Then)
+		}
+		if op.Wait != nil {
+			ways = append(ways, op.Wait.Then, op.Wait.OnTimeout)
+		}
+		if op.Parallel != nil {
+			ways = append(append(ways, op.Parallel.Join), op.Parallel.Arms...)
+		}
+		for _, to := range ways {
+			if to != End && (to <= i || to >= len(p.Ops)) {
+				t.Errorf("from op %d a way leads to %d, of %d", i, to, len(p.Ops))
+			}
+		}
+		if op.Event >= i {
+			t.Errorf("op %d sees the event of %d", i, op.Event)
+		}
+	}
 }
 
 // FuzzRuleEval evaluates any expression on any properties: every command that

@@ -1,13 +1,18 @@
-// Package workflow turns triggers into commands by rules. A rule is one YAML
-// file: what it listens to, a condition, and a list of actions. Conditions and
-// parameters are written in CEL, compiled and typed when the file is loaded.
+// Package workflow is the language of workflows: YAML files that say what to do
+// when something happens. A file is compiled into a program: what starts it, a
+// condition, limits, and a list of ops that a machine executes. Conditions and
+// values are written in CEL, compiled and typed when the file is loaded.
 //
-// The engine consumes triggers durably. The id of each command follows from the
-// rule, the trigger and the step, so a trigger that is delivered again names the
-// same commands again, and nothing is done twice.
+// A program never changes and is named by its digest, so a run can keep the one
+// that it began with. Everything here is pure, but for the engine of simple
+// workflows and the store of versions, which take the bus.
 //
-// Files: source.go and check.go read YAML strictly; rule.go is a rule's form;
-// load.go reads and lints rule files; cel.go holds the language; template.go the
-// values with expressions in them; decide.go goes from a trigger to commands;
-// engine.go joins that to the bus.
+// Files: source.go and check.go read YAML strictly; rule.go is the form of a
+// file, program.go what comes out. load.go compiles and indexes; lint*.go and
+// compile*.go go through a file and say all that is wrong; loops.go looks at
+// workflows that start each other. cel.go holds the language, shape.go its types,
+// vars.go its variables, template.go values with expressions in them, bounds.go
+// limits. versions.go stores versions, diff*.go compare them. decide.go goes from
+// a trigger to commands for workflows of actions alone; engine.go joins that to
+// the bus.
 package workflow
