@@ -95,6 +95,8 @@ type Bus struct {
 	counters counters
 	breaks   atomic.Uint64 // times that the connection was lost
 
+	accepting atomic.Int64 // events that Accept has under way
+
 	closing sync.Once
 
 	mu      sync.Mutex                  // guards the fields below

@@ -73,7 +73,7 @@ func (b *Bus) Commit(ctx context.Context, msgs []FlowMsg) ([]uint64, error) {
 // Commitment is a commit under way.
 type Commitment struct {
 	msgs    []*nats.Msg
-	anchor  int      // the place of the message that is looked for afterwards
+	anchor  uint64   // the place of the message that is looked for afterwards
 	guards  []guard  // what must hold
 	alone   []string // subjects that nothing else in the batch may have before
 	nonce   bool     // the anchor has a message id of its own
@@ -171,7 +171,7 @@ func (b *Bus) prepare(c *Commitment, msgs []FlowMsg) error {
 	if len(msgs) > maxBatch {
 		return fault.New(fault.TooLarge, "a commit has %d messages, and %d are the most", len(msgs), maxBatch)
 	}
-	c.anchor = -1
+	found := false // the anchor: a timer may be gone when it is looked for
 	for i, m := range msgs {
 		msg, err := b.flowMsg(m)
 		if err != nil {
@@ -188,14 +188,13 @@ func (b *Bus) prepare(c *Commitment, msgs []FlowMsg) error {
 		}
 		if !m.Due.IsZero() {
 			c.alone = append(c.alone, m.Subject)
-		} else if c.anchor < 0 {
-			c.anchor = i
+		} else if !found {
+			found, c.anchor = true, uint64(i)
 		}
 	}
 	if c.bytes > maxBatchBytes {
 		return fault.New(fault.TooLarge, "a commit has %d bytes, and %d are the most", c.bytes, maxBatchBytes)
 	}
-	c.anchor = max(c.anchor, 0)
 	if header := c.msgs[c.anchor].Header; len(c.guards) == 0 && header[nats.MsgIdHdr] == nil {
 		// Nothing else would keep it from being stored twice.
 		c.nonce, header[nats.MsgIdHdr] = true, []string{rand.Text()}

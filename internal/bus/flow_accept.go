@@ -5,9 +5,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
+)
+
+const (
+	// headerFor is the subject of the event that a marker is for.
+	headerFor = "Parley-For"
+	// shareFrom is how many events must be under way for a shared flush to be
+	// worth a batch, where every publish is flushed.
+	shareFrom = 32
 )
 
 // Accepted is an event that is to be stored once.
@@ -30,10 +42,12 @@ type AcceptResult struct {
 	Err      error
 }
 
-// Accept stores the event in FLOW, together with the marker of the inbox that
-// its source and id make: see event.InboxSubject. The server refuses a second
-// marker, so that of any number of calls, also after restarts, one stores the
-// event, for as long as Options.InboxTTL. It returns as Commit does.
+// Accept stores the event in FLOW, and a marker of the inbox that its source and
+// id make: see event.InboxSubject. The server refuses a second marker, so that of
+// any number of calls, also after restarts, one stores the event, for as long as
+// Options.InboxTTL. While the server is away it tries again, until the context
+// ends or Options.Timeout has passed. After an error of class unavailable, call
+// it again: it completes what was begun.
 func (b *Bus) Accept(ctx context.Context, subject string, e event.Envelope, sum []byte) (AcceptResult, error) {
 	result := b.AcceptBatch(ctx, []Accepted{{subject, e, sum}})[0]
 	return result, result.Err
@@ -44,47 +58,181 @@ func (b *Bus) Accept(ctx context.Context, subject string, e event.Envelope, sum 
 func (b *Bus) AcceptBatch(ctx context.Context, events []Accepted) []AcceptResult {
 	ctx, cancel := b.deadline(ctx)
 	defer cancel()
-	under := make([]*Commitment, len(events))
+	size := int64(len(events))
+	under := b.accepting.Add(size)
+	defer b.accepting.Add(-size)
+	all := make([]acceptance, len(events))
 	for i, a := range events {
-		under[i] = b.accept(ctx, a)
+		all[i] = acceptance{Accepted: a, marker: event.InboxSubject(event.Key(a.Envelope.Source, a.Envelope.ID))}
+	}
+	// A batch costs a lone server files of its own, and a cluster nothing.
+	if b.opts.Replicas > 1 || b.opts.Durability == DurabilityAlways && under >= shareFrom {
+		b.acceptTogether(ctx, all)
+	} else {
+		b.acceptInSteps(ctx, all)
 	}
 	results := make([]AcceptResult, len(events))
-	for i, a := range events {
-		results[i] = b.accepted(ctx, a, under[i])
+	for i := range all {
+		if results[i] = all[i].result; results[i].Err != nil {
+			results[i].Err = fmt.Errorf("accepting %s of %s: %w", all[i].Envelope.ID, all[i].Envelope.Source, results[i].Err)
+		}
 	}
 	return results
 }
 
-// accept commits the event behind its marker.
-func (b *Bus) accept(ctx context.Context, a Accepted) *Commitment {
-	return b.CommitAsync(ctx, []FlowMsg{
-		{Subject: markerOf(a), Data: a.Sum, Create: true, TTL: b.opts.InboxTTL},
+// acceptance is an event on its way.
+type acceptance struct {
+	Accepted
+	marker string // its subject
+	taken  bool   // somebody has the marker
+	result AcceptResult
+}
+
+// messages returns the marker and the event.
+func (a *acceptance) messages(b *Bus) []FlowMsg {
+	return []FlowMsg{
+		{Subject: a.marker, Data: a.Sum, Create: true, TTL: b.opts.InboxTTL, Header: map[string]string{headerFor: a.Subject}},
 		{Subject: a.Subject, Envelope: &a.Envelope},
+	}
+}
+
+// acceptTogether stores every event in one commit with its marker, and so
+// shares batches and flushes with all others.
+func (b *Bus) acceptTogether(ctx context.Context, all []acceptance) {
+	under := make([]*Commitment, len(all))
+	for i := range all {
+		under[i] = b.CommitAsync(ctx, all[i].messages(b))
+	}
+	for i := range all {
+		sequences, err := under[i].Wait(ctx)
+		all[i].taken = errors.Is(err, fault.New(fault.AlreadyStored, ""))
+		if all[i].result.Err = err; err == nil {
+			all[i].result.Sequence = sequences[1]
+		}
+	}
+	b.acceptTaken(ctx, all)
+}
+
+// acceptInSteps stores all markers, and then the events whose marker is theirs.
+// What is between the two when the process dies was not answered, and the next
+// call completes it.
+func (b *Bus) acceptInSteps(ctx context.Context, all []acceptance) {
+	events := make([]*nats.Msg, len(all))
+	under := make([]*Future, len(all))
+	for i := range all {
+		a := &all[i]
+		var msgs [2]*nats.Msg
+		for k, m := range a.messages(b) {
+			if msgs[k], a.result.Err = b.flowMsg(m); a.result.Err != nil {
+				break
+			}
+		}
+		if a.result.Err == nil {
+			events[i] = msgs[1]
+			under[i] = b.mark(msgs[0])
+		}
+	}
+	for i := range all {
+		if under[i] == nil {
+			continue
+		}
+		receipt, err := under[i].Wait(ctx)
+		under[i] = nil
+		all[i].taken = isConflict(err)
+		if all[i].result.Err = err; err == nil {
+			under[i] = b.follows(events[i], all[i].marker, receipt.Sequence)
+		}
+	}
+	for i := range all {
+		if under[i] != nil {
+			receipt, err := under[i].Wait(ctx)
+			all[i].result.Sequence, all[i].result.Err = receipt.Sequence, err
+		}
+	}
+	b.acceptTaken(ctx, all)
+}
+
+// mark stores a marker. One whose first attempt was stored without our hearing
+// of it is known by its own name.
+func (b *Bus) mark(msg *nats.Msg) *Future {
+	name := nats.NewInbox()
+	msg.Header[headerCommit] = []string{name}
+	return b.send(msg, func(ctx context.Context) (Receipt, bool) {
+		last, err := b.lastOf(ctx, StreamFlow, msg.Subject)
+		if err != nil || first(last.Header, headerCommit) != name {
+			return Receipt{}, false
+		}
+		return Receipt{Stream: StreamFlow, Sequence: last.Sequence}, true
 	})
 }
 
-func markerOf(a Accepted) string {
-	return event.InboxSubject(event.Key(a.Envelope.Source, a.Envelope.ID))
+// follows stores the event of a marker, once for the marker's life.
+func (b *Bus) follows(msg *nats.Msg, marker string, sequence uint64) *Future {
+	msg.Header[nats.MsgIdHdr] = []string{followerID(marker, sequence)}
+	return b.send(msg, nil)
 }
 
-// accepted waits for the fate of the event.
-func (b *Bus) accepted(ctx context.Context, a Accepted, under *Commitment) AcceptResult {
-	for {
-		sequences, err := under.Wait(ctx)
-		if err == nil {
-			return AcceptResult{Sequence: sequences[1]}
+func followerID(marker string, sequence uint64) string {
+	return marker + "." + strconv.FormatUint(sequence, 10)
+}
+
+// acceptTaken finds out what came of the events whose marker somebody has.
+func (b *Bus) acceptTaken(ctx context.Context, all []acceptance) {
+	for i := range all {
+		if all[i].taken {
+			b.repeated(ctx, &all[i])
 		}
-		if !errors.Is(err, fault.New(fault.AlreadyStored, "")) {
-			return AcceptResult{Err: fmt.Errorf("accepting %s of %s: %w", a.Envelope.ID, a.Envelope.Source, err)}
+	}
+}
+
+// repeated looks for the event of the marker, and stores it if whoever made the
+// marker died before that.
+func (b *Bus) repeated(ctx context.Context, a *acceptance) {
+	marker, err := b.lastOf(ctx, StreamFlow, a.marker)
+	if gone(err) { // It ended just now.
+		again := []acceptance{{Accepted: a.Accepted, marker: a.marker}}
+		b.acceptInSteps(ctx, again)
+		a.result = again[0].result
+		return
+	}
+	if err != nil {
+		a.result.Err = err
+		return
+	}
+	conflict := !bytes.Equal(marker.Data, a.Sum)
+	sequence, err := b.seek(ctx, marker)
+	if err != nil || sequence > 0 || conflict {
+		a.result = AcceptResult{Duplicate: err == nil, Conflict: err == nil && conflict, Sequence: sequence, Err: err}
+		return
+	}
+	msg, err := b.flowMsg(a.messages(b)[1])
+	if err == nil {
+		var receipt Receipt
+		// If several callers come here, the message id lets one through.
+		receipt, err = b.follows(msg, a.marker, marker.Sequence).Wait(ctx)
+		a.result.Duplicate, a.result.Sequence = receipt.Duplicate, receipt.Sequence
+	}
+	a.result.Err = err
+}
+
+// seek returns the sequence of the event, which is behind its marker, or 0.
+func (b *Bus) seek(ctx context.Context, marker *jetstream.RawStreamMsg) (uint64, error) {
+	subject := first(marker.Header, headerFor)
+	batch, place := fromBatch(marker.Header)
+	for from := marker.Sequence + 1; ; from++ {
+		msg, err := b.nextOf(ctx, subject, from)
+		if gone(err) {
+			return 0, nil
 		}
-		marker, err := b.lastOf(ctx, StreamFlow, markerOf(a))
-		if err == nil {
-			// The event is right behind its marker.
-			return AcceptResult{Duplicate: true, Conflict: !bytes.Equal(marker.Data, a.Sum), Sequence: marker.Sequence + 1}
+		if err != nil {
+			return 0, err
 		}
-		if !gone(err) {
-			return AcceptResult{Err: fmt.Errorf("reading the marker of %s of %s: %w", a.Envelope.ID, a.Envelope.Source, err)}
+		if first(msg.Header, nats.MsgIdHdr) == followerID(marker.Subject, marker.Sequence) {
+			return msg.Sequence, nil
 		}
-		under = b.accept(ctx, a) // It ended just now.
+		if id, number := fromBatch(msg.Header); number > 1 && id == batch && number == place+1 {
+			return msg.Sequence, nil
+		}
+		from = msg.Sequence
 	}
 }

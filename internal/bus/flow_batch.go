@@ -119,7 +119,7 @@ func (w *flowWriter) attempt(ctx context.Context, b *Bus, all []*Commitment) (ui
 		if len(c.sent) == 0 {
 			c.floor = w.last
 		}
-		c.sent = append(c.sent, sending{id, uint64(len(msgs)+c.anchor) + 1})
+		c.sent = append(c.sent, sending{id, uint64(len(msgs)) + c.anchor + 1})
 		msgs = append(msgs, c.msgs...)
 	}
 	label(msgs, id)
@@ -160,14 +160,7 @@ func (w *flowWriter) find(ctx context.Context, b *Bus, c *Commitment) (sequence 
 		return 0, false, nil
 	}
 	for from := c.floor + 1; ; from++ {
-		var msg *jetstream.RawStreamMsg
-		err := b.repeat(ctx, "$JS.API.", nil, func(ctx context.Context) error {
-			flow, err := b.stream(ctx, StreamFlow)
-			if err == nil {
-				msg, err = flow.GetMsg(ctx, from, jetstream.WithGetMsgSubject(c.msgs[c.anchor].Subject))
-			}
-			return err
-		})
+		msg, err := b.nextOf(ctx, c.msgs[c.anchor].Subject, from)
 		if gone(err) {
 			return 0, false, nil
 		}
@@ -175,10 +168,24 @@ func (w *flowWriter) find(ctx context.Context, b *Bus, c *Commitment) (sequence 
 			return 0, false, err
 		}
 		if c.own(msg.Header) {
-			return msg.Sequence - uint64(c.anchor), true, nil
+			return msg.Sequence - c.anchor, true, nil
 		}
 		from = msg.Sequence
 	}
+}
+
+// nextOf returns the first message of the subject in FLOW that is not before the
+// sequence, read through the leader.
+func (b *Bus) nextOf(ctx context.Context, subject string, from uint64) (*jetstream.RawStreamMsg, error) {
+	var msg *jetstream.RawStreamMsg
+	err := b.repeat(ctx, "$JS.API.", nil, func(ctx context.Context) error {
+		flow, err := b.stream(ctx, StreamFlow)
+		if err == nil {
+			msg, err = flow.GetMsg(ctx, from, jetstream.WithGetMsgSubject(subject))
+		}
+		return err
+	})
+	return msg, err
 }
 
 // refused finds out which of the commits the server does not take, and stores

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -332,7 +333,16 @@ func TestAMarkerEnds(t *testing.T) {
 
 func TestABatchIsAccepted(t *testing.T) {
 	t.Parallel()
-	b := bustest.Start(t)
+	for _, durability := range []string{bus.DurabilityInterval, bus.DurabilityAlways} {
+		t.Run(durability, func(t *testing.T) {
+			t.Parallel()
+			acceptBatch(t, bustest.Open(t, bus.Options{Dir: t.TempDir(), Durability: durability}))
+		})
+	}
+}
+
+func acceptBatch(t *testing.T, b *bus.Bus) {
+	t.Helper()
 	var all []bus.Accepted
 	for i := range 700 { // More than one batch holds.
 		e := flowEnvelope("x", strconv.Itoa(i%600))
@@ -352,5 +362,52 @@ func TestABatchIsAccepted(t *testing.T) {
 			t.Fatalf("%d: %+v", i, got)
 		}
 		last = got.Sequence
+	}
+}
+
+// Whoever made the marker may have died before the event was stored: then the
+// next call stores it, and of many such calls one.
+func TestWhatWasHalfAcceptedIsCompleted(t *testing.T) {
+	t.Parallel()
+	s := bustest.Serve(t)
+	s.Bus()
+	for round, together := range []bool{false, true} {
+		o := bus.Options{URL: s.URL(), Timeout: 2 * time.Second}
+		var lose atomic.Bool
+		if together {
+			o.Durability = bus.DurabilityAlways // So that many share a batch.
+		}
+		o.Unheard = func(subject string) bool { return lose.Load() && strings.Count(subject, ".") == 1 }
+		b := bustest.Connect(t, o)
+		e := flowEnvelope("x", strconv.Itoa(round))
+		lose.Store(true)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		_, err := b.Accept(ctx, trigger("s1"), e, []byte("sum"))
+		cancel()
+		wantReason(t, err, fault.BusUnavailable)
+		if half := flowed(t, b, event.InboxSubject(event.Key(e.Source, e.ID))); len(half) != 1 {
+			t.Fatalf("%d markers", len(half))
+		}
+		if whole := flowed(t, b, event.TriggerFilter()); len(whole) != round {
+			t.Fatalf("%d events, want %d", len(whole), round)
+		}
+		lose.Store(false)
+		var group sync.WaitGroup
+		var fresh atomic.Int64
+		for range 40 {
+			group.Go(func() {
+				got, err := b.Accept(t.Context(), trigger("s1"), e, []byte("sum"))
+				if err != nil || got.Conflict {
+					t.Errorf("completing: %+v, %v", got, err)
+				}
+				if !got.Duplicate {
+					fresh.Add(1)
+				}
+			})
+		}
+		group.Wait()
+		if whole := flowed(t, b, event.TriggerFilter()); len(whole) != round+1 || fresh.Load() != 1 {
+			t.Errorf("%d events, want %d; %d were said to be new", len(whole), round+1, fresh.Load())
+		}
 	}
 }

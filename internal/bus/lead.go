@@ -155,7 +155,9 @@ func (c *candidate) lead(ctx context.Context, since time.Time, term uint64, run 
 		case ctx.Err() == nil:
 			c.bus.log.LogAttrs(ctx, slog.LevelWarn, "sign of life of the leader not stored", slog.String("name", c.name), slog.Any("err", err))
 			stop(errDeposed)
-			<-done
+			if err := <-done; err != nil {
+				c.bus.log.LogAttrs(ctx, slog.LevelInfo, "deposed leader ended", slog.String("name", c.name), slog.Any("err", err))
+			}
 			return ctx.Err() != nil, nil
 		}
 	}

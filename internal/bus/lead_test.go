@@ -145,7 +145,7 @@ func TestAKilledLeaderIsFollowed(t *testing.T) {
 	t.Parallel()
 	s := bustest.Serve(t)
 	b := s.Bus()
-	process := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestLeaderProcess$", s.URL()) //nolint:gosec // It is this test.
+	process := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestLeaderProcess$", s.URL())
 	process.Stderr = t.Output()
 	if err := process.Start(); err != nil {
 		t.Fatal(err)
