@@ -13,6 +13,7 @@ type Config struct {
 	Worker    WorkerConfig          `yaml:"worker"    doc:"the worker"`
 	Sessions  SessionsConfig        `yaml:"sessions"  doc:"what is kept of sessions without a page"`
 	Workflows WorkflowsConfig       `yaml:"workflows" doc:"the rules that turn triggers into commands"`
+	Ingest    IngestConfig          `yaml:"ingest"    doc:"the edge: how events come in over HTTP; see ingest.md"`
 	Telemetry TelemetryConfig       `yaml:"telemetry" doc:"logs, metrics and health"`
 	Sites     map[string]SiteConfig `yaml:"sites"     doc:"the websites, by name; the name is lower-case letters, digits and -"`
 
@@ -53,6 +54,7 @@ type BrowserConfig struct {
 // WorkerConfig says what a worker does.
 type WorkerConfig struct {
 	Name    string        `yaml:"name"    doc:"the worker's name in results, logs and commands; no two workers of a bus may have the same; empty means the host's name and the process's number"`
+	Roles   []string      `yaml:"roles"   doc:"what this worker does: actions, workflows, ingest; empty means all"`
 	Actions []string      `yaml:"actions" doc:"the actions that this worker takes, such as botstar.widget.*; empty means all"`
 	Lanes   int           `yaml:"lanes"   doc:"sessions that are worked on at the same time" default:"16" min:"1" max:"1000"`
 	Grace   time.Duration `yaml:"grace"   doc:"how long running actions may go on after the worker was told to stop" default:"20s" min:"1s" max:"10m"`
@@ -68,6 +70,35 @@ type SessionsConfig struct {
 type WorkflowsConfig struct {
 	Dir   string   `yaml:"dir"   doc:"a directory whose *.yaml and *.yml files are rules; relative to parley.yaml"`
 	Files []string `yaml:"files" doc:"further rule files, or patterns of them; relative to parley.yaml"`
+	// Private is for trials, and for receivers in a network of one's own.
+	Private bool `yaml:"private" doc:"let http steps reach private addresses and this machine"`
+}
+
+// IngestConfig says where events come in, and from whom.
+type IngestConfig struct {
+	Listen      string                  `yaml:"listen"      doc:"host:port where events come in; empty means none"`
+	MaxBody     Size                    `yaml:"max_body"    doc:"the most that the body of a request may have, before and after unpacking" default:"1MiB"`
+	Memory      Size                    `yaml:"memory"      doc:"what all bodies under way may use; above it senders are told to come again" default:"128MiB"`
+	Connections int                     `yaml:"connections" doc:"connections that may be open; one that waits gives way to a new one" default:"8192" min:"16" max:"1000000"`
+	Requests    int                     `yaml:"requests"    doc:"requests that are worked on at the same time; half of them are kept for the sources, in equal parts" default:"1024" min:"1" max:"100000"`
+	Grace       time.Duration           `yaml:"grace"       doc:"how long requests may go on after the edge was told to stop" default:"20s" min:"1s" max:"10m"`
+	Remember    time.Duration           `yaml:"remember"    doc:"how long it is known which visitor an anonymous id or an address belongs to, after it was used last" default:"9480h" min:"1h" max:"43800h"`
+	Maintenance bool                    `yaml:"maintenance" doc:"answer every event with 503 and Retry-After"`
+	Sources     map[string]SourceConfig `yaml:"sources"     doc:"the senders, by name; the name is lower-case letters, digits and -"`
+}
+
+// SourceConfig is one sender of events.
+type SourceConfig struct {
+	Type    string            `yaml:"type"     doc:"the kind of sender; required" oneof:"@sources"`
+	Site    string            `yaml:"site"     doc:"the site of all its events; empty means the site of the page where an event happened"`
+	Path    string            `yaml:"path"     doc:"its address; / for a client that can be given a host only; empty means /in/ and the name"`
+	Secrets []Secret          `yaml:"secrets"  doc:"what it signs with, or its write keys, as file:/path or env:NAME of a variable with the path; two while they are being changed"`
+	Token   []Secret          `yaml:"token"    doc:"the secret that proves it where no signature does, or does not cover everything; two while it is being changed"`
+	TokenIn string            `yaml:"token_in" doc:"where the token is: path (after its address), bearer, basic, header:NAME or query:NAME; empty means path, bearer or query:access_token"`
+	Open    bool              `yaml:"open"     doc:"take events that nothing proves"`
+	Quota   string            `yaml:"quota"    doc:"how many events it may send, such as 100/s or 6000/m; empty means no limit"`
+	Origins []string          `yaml:"origins"  doc:"web pages that may send from a browser, such as https://shop.example.com"`
+	Mapping map[string]string `yaml:"mapping"  doc:"where the fields of an event are, for plain and cloudevents: /user/id, user.id, . for the whole event, or =text"`
 }
 
 // TelemetryConfig says how the process tells what it does.
@@ -81,7 +112,7 @@ type TelemetryConfig struct {
 type SiteConfig struct {
 	Provider  string         `yaml:"provider"  doc:"the chat vendor" default:"botstar"`
 	AppID     string         `yaml:"app_id"    doc:"the vendor's public id of the bot on this site; required"`
-	BotID     string         `yaml:"bot_id"    doc:"the vendor's id of the bot, for botstar.app.list_ids"`
+	BotID     string         `yaml:"bot_id"    doc:"the vendor's id of the bot, for its REST API and botstar.app.list_ids"`
 	BotName   string         `yaml:"bot_name"  doc:"the bot's name, for botstar.app.list_ids"`
 	Domains   []string       `yaml:"domains"   doc:"host names, each with a path where the site is only a part of the host: shop.example.com/de; the longest match wins; required"`
 	URL       string         `yaml:"url"       doc:"the page that a headless session shows; https:// and the first domain when empty"`
@@ -90,6 +121,12 @@ type SiteConfig struct {
 	Webviews  []string       `yaml:"webviews"  doc:"origins whose pages may be opened as webviews, such as https://shop.example.com"`
 	Variables map[string]any `yaml:"variables" doc:"bot variables given to every boot; texts and numbers"`
 	Block     string         `yaml:"block"     doc:"the bot's block that every conversation begins with"`
+	// Disclosure is a promise that workflows can require.
+	Disclosure bool     `yaml:"disclosure" doc:"the widget tells visitors that a machine answers; workflows with requires: [disclosure] run only then"`
+	REST       SiteREST `yaml:"rest"      doc:"how the vendor's REST API is reached"`
+
+	TakeoverIdle    time.Duration `yaml:"takeover_idle"    doc:"the setting of the bot's takeover block, after how long without a message it hands a conversation back; 0 is not known" default:"0s" min:"0s" max:"8760h"`
+	TakeoverSession time.Duration `yaml:"takeover_session" doc:"the vendor's setting after how long a takeover expires; 0 is not known" default:"0s" min:"0s" max:"8760h"`
 }
 
 // Size is a number of bytes as people write it, such as "512MiB" or "2GiB". ""

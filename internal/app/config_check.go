@@ -46,11 +46,15 @@ func (v *validator) config(c *Config) {
 	if !c.Sessions.Key.legal() {
 		v.secret("sessions.key", "write env:NAME or file:/path; `worker keys` prints a new key for that file")
 	}
+	v.ingest(c)
 	if c.Telemetry.Listen != "" {
 		v.address("telemetry.listen", c.Telemetry.Listen)
 	}
 	if name := c.Worker.Name; len(name) > 128 || strings.ContainsFunc(name, func(r rune) bool { return !isNameRune(r) }) {
 		v.report("worker.name", "use letters, digits, - and _, at most 128", "%q cannot name a worker", name)
+	}
+	for i, role := range c.Worker.Roles {
+		v.choice(fmt.Sprintf("worker.roles[%d]", i), role, roles())
 	}
 	for i, pattern := range c.Worker.Actions {
 		v.pattern(fmt.Sprintf("worker.actions[%d]", i), pattern)
@@ -64,7 +68,9 @@ func (v *validator) config(c *Config) {
 // keys checks what the tags oneof, min and max say.
 func (v *validator) keys(of reflect.Value, path string) {
 	_ = eachKey(of, path, func(k key) error {
-		if choices := k.field.Tag.Get("oneof"); choices != "" {
+		if choices := k.field.Tag.Get("oneof"); choices == "@sources" {
+			v.choice(k.path, k.value.String(), sourceTypes())
+		} else if choices != "" {
 			v.choice(k.path, k.value.String(), strings.Split(choices, ","))
 		}
 		if size, ok := reflect.TypeAssert[Size](k.value); ok {
@@ -185,6 +191,7 @@ func (v *validator) site(name string, s SiteConfig, taken map[string]string) {
 		taken[domain] = name
 	}
 	v.urls(at, s)
+	v.rest(at+".rest", s.REST)
 	for key, value := range s.Variables {
 		switch value.(type) {
 		case string, int, int64, uint64, float64:

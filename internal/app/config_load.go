@@ -71,6 +71,12 @@ func parseConfig(file string, text []byte, env Env, catalog *actions.Catalog) (*
 		site.fill()
 		c.Sites[name] = site
 	}
+	for name, from := range c.Ingest.Sources {
+		if from.Path == "" {
+			from.Path = "/in/" + name
+		}
+		c.Ingest.Sources[name] = from
+	}
 	overridden, err := c.override(env)
 	if err != nil {
 		return nil, err
@@ -104,7 +110,7 @@ type key struct {
 }
 
 // eachKey visits the keys of a struct and of the structs in it, in their order.
-// It does not go into the map of sites.
+// It does not go into maps, such as that of the sites.
 func eachKey(of reflect.Value, path string, visit func(key) error) error {
 	for i := range of.NumField() {
 		field := of.Type().Field(i)

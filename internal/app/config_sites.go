@@ -24,8 +24,20 @@ func (c *Config) Site(name string) (actions.Site, bool) {
 	return actions.Site{
 		Name: name, Provider: s.Provider, AppID: s.AppID, BotID: s.BotID, BotName: s.BotName,
 		Mode: s.Mode, URL: s.URL, FullPage: s.Page == "full", Domains: slices.Compact(hosts), Webviews: s.Webviews,
-		Variables: maps.Clone(s.Variables), Block: s.Block,
+		Variables: maps.Clone(s.Variables), Block: s.Block, RESTBase: s.REST.BaseURL,
+		Takeover: c.takeover(name, s),
 	}, true
+}
+
+// takeover returns the clocks of takeovers on the site; nil where no webhook can
+// tell of one.
+func (c *Config) takeover(name string, s SiteConfig) *actions.TakeoverClocks {
+	for _, from := range c.Ingest.Sources {
+		if from.Type == s.Provider && (from.Site == "" || from.Site == name) {
+			return &actions.TakeoverClocks{Idle: s.TakeoverIdle, Session: s.TakeoverSession}
+		}
+	}
+	return nil
 }
 
 // AllSites returns every site, by name.

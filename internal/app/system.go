@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -38,11 +39,13 @@ type System struct {
 	pool     *browser.Pool
 	tabs     *tabs
 	sessions *session.Manager
+	rest     *actions.RESTClient
 	worker   *worker.Worker
-	engine   *workflow.Engine // nil without rules
+	flows    *flows // nil when others run the workflows
 	rules    *workflow.Set
 	metrics  *telemetry.Metrics
 	listener net.Listener // nil without an address
+	edge     *edge        // nil when events come in elsewhere
 	pending  atomic.Int64 // commands that wait in our partitions
 	// processes is how many processes the browsers had when they were measured.
 	processes atomic.Int64
@@ -62,6 +65,11 @@ type Parts struct {
 	// They are for `worker dev` and tests only.
 	Resolve   map[string]string
 	TrustSPKI []string
+	// Roots and Tokens lead the clients of REST APIs to stand-ins, as the browsers
+	// are led. Nil means the system's authorities, and the tokens of the
+	// configuration.
+	Roots  *x509.CertPool
+	Tokens actions.TokenSource
 	// Pictures makes the pages as large as a desk's screen, with images, for the
 	// picture of the demo. It costs time and memory.
 	Pictures bool
@@ -98,7 +106,9 @@ func Start(ctx context.Context, log *slog.Logger, cfg *Config, parts Parts) (_ *
 	if err := s.startBrowsers(ctx, parts); err != nil {
 		return nil, err
 	}
-	parts.Started("Chromium", "headless, a context of its own for each visitor")
+	if s.cfg.does(roleActions) {
+		parts.Started("Chromium", "headless, a context of its own for each visitor")
+	}
 	if err := s.join(ctx, parts); err != nil {
 		return nil, err
 	}
@@ -107,6 +117,12 @@ func Start(ctx context.Context, log *slog.Logger, cfg *Config, parts Parts) (_ *
 		if s.listener, err = config.Listen(ctx, "tcp", cfg.Telemetry.Listen); err != nil {
 			return nil, fault.New(fault.BadConfig, "listening on telemetry.listen").Because(err).WithFix("choose a free address, or leave it out")
 		}
+	}
+	if cfg.Ingest.Listen != "" && cfg.does(roleIngest) {
+		if s.edge, err = openEdge(ctx, log, cfg, parts.Env, s.bus, parts.Schemas, s.metrics); err != nil {
+			return nil, err
+		}
+		parts.Started("The edge", "http://"+s.edge.address()+", for events")
 	}
 	return s, nil
 }
@@ -179,7 +195,7 @@ func (s *System) startBrowsers(ctx context.Context, parts Parts) error {
 	if s.pool, err = browser.New(s.log, options); err != nil {
 		return fmt.Errorf("preparing the browsers: %w", err)
 	}
-	if parts.Pageless {
+	if parts.Pageless || !s.cfg.does(roleActions) {
 		return nil
 	}
 	if err := s.pool.Start(ctx); err != nil {
@@ -211,23 +227,27 @@ func (s *System) join(ctx context.Context, parts Parts) error {
 		Pool: s.tabs, Catalog: parts.Catalog, Profiles: profiles, Publish: parts.Failing.publish(s.publish),
 		Snapshots: snapshots, Held: s.cfg.Browser.Tabs, Idle: s.cfg.Browser.Idle, Memory: memory, Used: s.memory, Measure: measureEvery,
 	})
+	if parts.Tokens == nil {
+		parts.Tokens = newFileTokens(s.cfg, parts.Env)
+	}
+	s.rest = newREST(s.log, parts.Tokens, parts.Resolve, parts.Roots)
 	s.worker = worker.New(s.log, worker.Options{
-		Bus: s.bus, Catalog: parts.Catalog, Schemas: parts.Schemas, Sessions: s.sessions,
+		REST: s.rest,
+		Bus:  s.bus, Catalog: parts.Catalog, Schemas: parts.Schemas, Sessions: s.sessions,
 		Records: parts.Failing.records(worker.OnBus(s.bus)),
 		Site:    s.cfg.Site, Sites: s.cfg.AllSites, Name: s.cfg.Worker.Name, Version: telemetry.Version(),
 		Actions: s.cfg.Worker.Actions, Lanes: s.cfg.Worker.Lanes, Grace: s.cfg.Worker.Grace,
 		HandOver: s.sessions.HandOver, Lost: s.sessions.Lose, Refused: s.metrics.Refused,
+		Takeover: takeovers{s.bus}.told,
 		Done: func(_ context.Context, r event.Result) {
 			s.metrics.Command(r.Action, string(r.Status), time.Duration(r.DurationUS)*time.Microsecond)
 		},
 	})
 	s.watch()
-	if parts.Rules != nil && parts.Rules.Len() > 0 {
-		s.engine = workflow.New(s.log, s.bus, workflow.Options{
-			Rules: parts.Rules, Sites: s.cfg.Site, Schemas: parts.Schemas, Grace: s.cfg.Worker.Grace, Counted: s.metrics.Trigger,
-		})
+	if s.cfg.does(roleWorkflows) {
+		s.flows, err = openFlows(ctx, s.log, s.cfg, parts, s.bus, s.metrics)
 	}
-	return nil
+	return err
 }
 
 // publish stores a fact of a session.
@@ -240,7 +260,7 @@ func (s *System) publish(ctx context.Context, subject string, e event.Envelope) 
 }
 
 // Run takes work until ctx ends, or until a part fails. Then it stops in this
-// order: workflows, worker, and returns when what they ran has ended and the
+// order: events that come in, workflows, worker, and returns when what they ran has ended and the
 // worker has handed over its partitions with their sessions. Close does the
 // rest.
 func (s *System) Run(ctx context.Context) error {
@@ -254,10 +274,15 @@ func (s *System) Run(ctx context.Context) error {
 	}
 	parts = append(parts,
 		launch(ctx, cancel, s.watchLag),
-		launch(ctx, cancel, func(ctx context.Context) error { return s.bus.Serve(ctx, s.cfg.Worker.Name, s.answer) }),
-		launch(ctx, cancel, s.worker.Run))
-	if s.engine != nil {
-		parts = append(parts, launch(ctx, cancel, s.engine.Run))
+		launch(ctx, cancel, func(ctx context.Context) error { return s.bus.Serve(ctx, s.cfg.Worker.Name, s.answer) }))
+	if s.cfg.does(roleActions) {
+		parts = append(parts, launch(ctx, cancel, s.worker.Run))
+	}
+	if s.flows != nil {
+		parts = append(parts, launch(ctx, cancel, s.flows.run))
+	}
+	if s.edge != nil {
+		parts = append(parts, launch(ctx, cancel, s.edge.serve))
 	}
 	<-ctx.Done()
 	var errs []error
@@ -308,12 +333,18 @@ func (s *System) Close(ctx context.Context) error {
 	if s.sessions != nil {
 		errs = append(errs, bounded(s.sessions.Close))
 	}
+	if s.rest != nil {
+		s.rest.Close()
+	}
 	if s.pool != nil {
 		errs = append(errs, bounded(s.pool.Close))
 	}
 	s.withdraw()
 	if s.listener != nil {
 		_ = s.listener.Close() // Serve has closed it already, unless Run was never called.
+	}
+	if s.edge != nil {
+		_ = s.edge.listener.Close() // As above.
 	}
 	if s.bus != nil {
 		errs = append(errs, bounded(s.bus.Close))
@@ -323,7 +354,7 @@ func (s *System) Close(ctx context.Context) error {
 
 // LoadRules compiles the rule files that the configuration names.
 func LoadRules(cfg *Config, catalog *actions.Catalog, schemas *event.Schemas) (*workflow.Set, error) {
-	compiler, err := workflow.NewCompiler(catalog, schemas, cfg.SiteNames())
+	compiler, err := workflow.NewCompiler(catalog, schemas, cfg.AllSites())
 	if err != nil {
 		return nil, fmt.Errorf("preparing the rules: %w", err)
 	}
