@@ -56,11 +56,11 @@ func pageAway(err error) bool {
 	}
 	problem := fault.From(err)
 	switch problem.Code {
-	case fault.Unavailable, fault.Exhausted, fault.Expired, fault.Stopping:
+	case fault.Unavailable, fault.Exhausted, fault.Expired:
 		return true
 	case fault.Unmet:
 		return problem.Reason == fault.BootFailed
-	case fault.Invalid, fault.NotFound, fault.Conflict, fault.Denied, fault.Unsupported, fault.Internal:
+	case fault.Invalid, fault.NotFound, fault.Conflict, fault.Denied, fault.Unsupported, fault.Stopping, fault.Internal:
 	}
 	return false
 }

@@ -71,6 +71,8 @@ type plan struct {
 	session session.Options
 	worker  worker.Options
 	log     *slog.Logger
+	// rest, in a world, lets the worker reach the stand-in's REST API.
+	rest bool
 	// keys, if set, has sessions stored, and moved with their partitions.
 	keys *vault.Keyring
 }

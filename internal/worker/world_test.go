@@ -38,7 +38,7 @@ func page(name, path string) actions.Site {
 // newWorld starts a world with the demo sites and the further ones.
 func newWorld(t testing.TB, p plan, further ...actions.Site) *world {
 	t.Helper()
-	w := &world{vendor: botstar.New(botstar.Options{})}
+	w := &world{vendor: botstar.New(botstar.Options{Bots: []botstar.Bot{{ID: "bot-1", AppID: shop.AppID, Name: "Shop bot"}}})}
 	hosts := maps.Clone(w.vendor.Hosts())
 	maps.Copy(hosts, shop.New().Hosts())
 	server, err := standin.Start(bustest.Log(t), hosts)
@@ -62,6 +62,9 @@ func newWorld(t testing.TB, p plan, further ...actions.Site) *world {
 		}
 	})
 	must(t, w.pool.Start(t.Context()))
+	if p.rest {
+		p.worker.REST = restOf(t, w.vendor, server, 0)
+	}
 	p.pool = w.pool
 	p.sites = append(demoSites(), further...)
 	w.rig = setup(t, p)

@@ -33,6 +33,7 @@ type world struct {
 	shop   *shop.Shop
 	pool   *browser.Pool
 	clock  *clock
+	server *standin.Server
 }
 
 // A clock is the time of the commands and of the vendor, which a test may move.
@@ -89,7 +90,7 @@ func setup(t testing.TB, o vendor.Options) *world {
 	if err := pool.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w.pool = pool
+	w.pool, w.server = pool, server
 	return w
 }
 

@@ -39,11 +39,8 @@ func updateDetour() *actions.Detour {
 	return &actions.Detour{
 		Action: "botstar.users.update",
 		Open: func(ctx context.Context, env actions.Env, params json.RawMessage) bool {
-			if !known(ctx, env) {
-				return false
-			}
-			_, _, ok := detoured(env, params)
-			return ok
+			_, _, ok := detoured(env, params) // It may tell BotStar's id of the visitor.
+			return ok && known(ctx, env)
 		},
 		Run: runUpdateDetour,
 	}

@@ -15,7 +15,8 @@ type userField struct{ ID, Name, Type string }
 var dateForm = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}$`)
 
 // AddUser gives the bot a user, and returns the user's id. channel is "" for the
-// website, or "facebook".
+// website, or "facebook". The attribute user_id is the site's own id of the
+// person: the widget's visitor of that id is the same user.
 func (r *REST) AddUser(bot, channel string, attributes map[string]any, tags ...string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -25,9 +26,12 @@ func (r *REST) AddUser(bot, channel string, attributes map[string]any, tags ...s
 	}
 	r.vendor.mu.Lock()
 	defer r.vendor.mu.Unlock()
-	who := r.vendor.visitorOf(b.AppID, "", vendorID())
+	known := maps.Clone(attributes)
+	userID, _ := known["user_id"].(string)
+	delete(known, "user_id")
+	who := r.vendor.visitorOf(b.AppID, userID, vendorID())
 	who.channel = channel
-	who.profile.Attributes, who.profile.Tags = maps.Clone(attributes), slices.Clone(tags)
+	who.profile.Attributes, who.profile.Tags = known, slices.Clone(tags)
 	return who.profile.ID
 }
 
