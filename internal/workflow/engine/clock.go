@@ -45,3 +45,18 @@ func (c clock) at(stored time.Time) time.Time {
 	}
 	return stored.UTC()
 }
+
+// onServer returns when a server whose clock is so far ahead has to fire a timer
+// that is due then. When it is far ahead, its clock may come back: then the timer
+// fires on the way, and is set again.
+func (c clock) onServer(due time.Time, ahead time.Duration) time.Time {
+	now := c.now()
+	left := due.Sub(now)
+	if ahead <= 0 || left <= 0 {
+		return due
+	}
+	if ahead > maxJump && left > time.Minute {
+		left = max(time.Minute, left/2)
+	}
+	return now.Add(ahead + left)
+}

@@ -77,9 +77,10 @@ func (g *group) add(c machine.Change) {
 	}
 }
 
-// encode returns the group's messages, the position last. A session's record
-// comes before what it leads to, so that whoever sees a command finds the run.
-func (g *group) encode(fence uint64) ([]bus.FlowMsg, error) {
+// encode returns the group's messages: records before what they lead to, so that
+// whoever sees a command finds the run; then the position, and timers, whose
+// times due turns into the server's.
+func (g *group) encode(fence uint64, due func(time.Time) time.Time) ([]bus.FlowMsg, error) {
 	msgs := make([]bus.FlowMsg, 0, g.messages()+len(g.timers))
 	record := func(subject string, of any, life time.Duration) error {
 		data, err := json.Marshal(of)
@@ -119,16 +120,16 @@ func (g *group) encode(fence uint64) ([]bus.FlowMsg, error) {
 	}
 	g.place = len(msgs)
 	msgs = append(msgs, bus.FlowMsg{Subject: event.PositionSubject, Data: data, At: &fence})
-	return g.encodeTimers(msgs), nil
+	return g.encodeTimers(msgs, due), nil
 }
 
 // encodeTimers adds the timers that are set. Records carry the end of those that
 // are taken back; where there are too few, a timer fires and wakes nobody.
-func (g *group) encodeTimers(msgs []bus.FlowMsg) []bus.FlowMsg {
+func (g *group) encodeTimers(msgs []bus.FlowMsg, due func(time.Time) time.Time) []bus.FlowMsg {
 	carrier := 0
 	for subject, timer := range g.timers {
 		if !timer.Due.IsZero() {
-			msgs = append(msgs, bus.FlowMsg{Subject: subject, Data: []byte("{}"), Due: timer.Due, Target: timer.Target()})
+			msgs = append(msgs, bus.FlowMsg{Subject: subject, Data: []byte("{}"), Due: due(timer.Due), Target: timer.Target()})
 			continue
 		}
 		for carrier < len(msgs) && !strings.HasPrefix(msgs[carrier].Subject, "run.") {

@@ -23,19 +23,17 @@ import (
 // leadership is the name under which engines elect their leader.
 const leadership = "workflows"
 
-// Options say what an engine works with. Sites and Schemas are needed.
+// Options say what an engine works with. Programs, Sites and Schemas are needed.
 type Options struct {
-	// Rules are the current programs. Nil means none.
-	Rules *workflow.Set
+	// Programs returns the current programs. The leader asks before it folds
+	// anything, and after every call of Changed.
+	Programs func(ctx context.Context) (*workflow.Set, error)
 	// Sites returns the site of the name.
 	Sites   func(name string) (actions.Site, bool)
 	Schemas workflow.Validator
-	// Older, if set, returns the program of the digest, which runs under way
-	// began with and which is not among Rules; false when nobody has it.
-	Older func(ctx context.Context, digest string) (*workflow.Program, bool, error)
-	// Began, if set, is called by the leader before it folds anything, and may
-	// keep the programs for those who lead later.
-	Began func(ctx context.Context, set *workflow.Set) error
+	// Older, if set, returns the program of the name and digest, which runs under
+	// way began with and which is not current; false when nobody has it.
+	Older func(ctx context.Context, name, digest string) (*workflow.Program, bool, error)
 	// Told, if set, is told what happened after it was stored. It must be quick.
 	Told func(mark machine.Mark)
 }
@@ -43,29 +41,22 @@ type Options struct {
 // Engine runs workflows: of all engines on a bus one leads, and the others wait
 // to take its place.
 type Engine struct {
-	log   *slog.Logger
-	bus   *bus.Bus
-	o     Options
-	clock clock
-	stats stats
-
-	rules   atomic.Pointer[workflow.Set]
-	changed chan struct{} // holds one word when rules changed
+	log     *slog.Logger
+	bus     *bus.Bus
+	o       Options
+	clock   clock
+	stats   stats
+	changed chan struct{} // holds one word when the programs changed
 }
 
 // New returns an engine. Run starts it.
 func New(log *slog.Logger, b *bus.Bus, o Options) *Engine {
-	e := &Engine{log: log, bus: b, o: o, clock: newClock(), changed: make(chan struct{}, 1)}
-	if o.Rules == nil {
-		o.Rules, _ = workflow.NewSet() // No programs, no error.
-	}
-	e.rules.Store(o.Rules)
-	return e
+	return &Engine{log: log, bus: b, o: o, clock: newClock(), changed: make(chan struct{}, 1)}
 }
 
-// Use has the engine use other programs from now on. Runs under way keep theirs.
-func (e *Engine) Use(set *workflow.Set) {
-	e.rules.Store(set)
+// Changed tells the engine that the current programs may be others. Runs under
+// way keep theirs.
+func (e *Engine) Changed() {
 	select {
 	case e.changed <- struct{}{}:
 	default:

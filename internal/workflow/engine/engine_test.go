@@ -61,7 +61,9 @@ func compile(tb testing.TB, files ...string) (*workflow.Set, *event.Schemas) {
 func start(tb testing.TB, b *bus.Bus, files ...string) (e *Engine, stop func()) {
 	tb.Helper()
 	set, validators := compile(tb, files...)
-	e = New(bustest.Log(tb), b, Options{Rules: set, Sites: sites, Schemas: validators})
+	e = New(bustest.Log(tb), b, Options{
+		Programs: func(context.Context) (*workflow.Set, error) { return set, nil }, Sites: sites, Schemas: validators,
+	})
 	return e, run(tb, e)
 }
 

@@ -74,9 +74,11 @@ type leader struct {
 	machine *machine.Machine
 	at      position
 	fence   uint64 // the sequence of the position's message
-	open    *group // what was folded
-	under   *group // what is being committed
-	commit  *bus.Commitment
+	// ahead is how far the server's clock was ahead of ours at the last message.
+	ahead  time.Duration
+	open   *group // what was folded
+	under  *group // what is being committed
+	commit *bus.Commitment
 }
 
 // lead folds until ctx ends, or something is wrong with what is in memory.
@@ -122,11 +124,9 @@ func begin(stream string, position uint64, since time.Time, filters ...string) b
 
 // use takes the current programs, and sets their clocks.
 func (l *leader) use(ctx context.Context) error {
-	set := l.rules.Load()
-	if l.o.Began != nil {
-		if err := l.o.Began(ctx, set); err != nil {
-			return fmt.Errorf("keeping the programs: %w", err)
-		}
+	set, err := l.o.Programs(ctx)
+	if err != nil {
+		return fmt.Errorf("finding the current workflows: %w", err)
 	}
 	l.library = machine.NewLibrary(set)
 	l.machine = machine.New(l.library, l.o.Sites, l.o.Schemas)
@@ -221,6 +221,7 @@ func (l *leader) fold(ctx, work context.Context) error {
 		if !ok {
 			break
 		}
+		l.ahead = max(0, m.d.StoredAt.Sub(l.clock.now()))
 		if err := l.step(ctx, work, m); err != nil {
 			return err
 		}
@@ -349,7 +350,7 @@ func (l *leader) older(ctx context.Context, m message) error {
 		if _, ok := l.library.Program(run.Version); ok {
 			continue
 		}
-		p, ok, err := l.o.Older(ctx, run.Version)
+		p, ok, err := l.o.Older(ctx, run.Workflow, run.Version)
 		if err != nil {
 			return fmt.Errorf("finding the version %s of %s: %w", run.Version, run.Workflow, err)
 		}
@@ -379,7 +380,7 @@ func (l *leader) submit(ctx context.Context, always bool) error {
 	}
 	l.at.Term = l.term
 	group.at = l.at
-	msgs, err := group.encode(l.fence)
+	msgs, err := group.encode(l.fence, func(due time.Time) time.Time { return l.clock.onServer(due, l.ahead) })
 	if err != nil {
 		return err
 	}
