@@ -46,7 +46,7 @@ func RunNode(t testing.TB, script, url, key string, count int) []Report {
 func RunGo(t testing.TB, vendor, url, key string, count int) []Report {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "gosdk")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".") //nolint:gosec // the test's own folder.
 	build.Dir = filepath.Join(folder, "gosdk")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the Go clients: %v\n%s", err, out)
@@ -58,7 +58,7 @@ func run(t testing.TB, name string, args ...string) []Report {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	command := exec.CommandContext(ctx, name, args...)
+	command := exec.CommandContext(ctx, name, args...) //nolint:gosec // the clients are ours to run.
 	var says bytes.Buffer
 	command.Stderr = &says
 	out, err := command.Output()

@@ -75,13 +75,17 @@ type counter struct {
 	events map[string]int // by outcome
 }
 
+// Ingested implements ingest.Counter.
 func (c *counter) Ingested(_, outcome string, events int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.events[outcome] += events
 }
 
-func (*counter) IngestRejected(string, string, int)        {}
+// IngestRejected implements ingest.Counter.
+func (*counter) IngestRejected(string, string, int) {}
+
+// IngestAnswered implements ingest.Counter.
 func (*counter) IngestAnswered(string, int, time.Duration) {}
 
 // Event is a trigger as the edge stored it.

@@ -3,6 +3,7 @@ package ingesttest
 import (
 	"bytes"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -93,9 +94,7 @@ func (f *Flaky) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch fate {
 	case Pass:
-		for name, values := range answer.Header {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), answer.Header)
 		w.WriteHeader(answer.StatusCode)
 		_, _ = io.Copy(w, answer.Body)
 	case Lost, Refused:
@@ -114,12 +113,13 @@ func (f *Flaky) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // forward sends the request on, and notes an answer that is a refusal.
 func (f *Flaky) forward(r *http.Request, body []byte) (*http.Response, error) {
+	//nolint:gosec // The target is an edge of the test.
 	on, err := http.NewRequestWithContext(r.Context(), r.Method, f.target+r.URL.RequestURI(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
 	on.Header = r.Header.Clone()
-	answer, err := f.client.Do(on)
+	answer, err := f.client.Do(on) //nolint:gosec // as said.
 	if err == nil && answer.StatusCode/100 != 2 {
 		f.note(r.Method + " " + r.URL.Path + ": " + answer.Status)
 	}

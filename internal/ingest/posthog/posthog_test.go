@@ -45,7 +45,7 @@ func request(path, body string) *ingest.Request {
 	}
 }
 
-func withKey(event string) string { return `{"api_key":"` + key + `",` + event[1:] }
+func withKey(text string) string { return `{"api_key":"` + key + `",` + text[1:] }
 
 func TestRead(t *testing.T) {
 	t.Parallel()
@@ -70,7 +70,8 @@ func TestRead(t *testing.T) {
 			Visitor: event.Visitor{UserID: "u"}, Event: "E",
 		}}},
 		"a browser beside a server that is mapped": {
-			map[string]string{"distinct_id": "user_id"}, `{"uuid":"e","event":"E","distinct_id":"d","properties":{"$device_id":"d"}}`,
+			map[string]string{"distinct_id": "user_id"},
+			`{"uuid":"e","event":"E","distinct_id":"d","properties":{"$device_id":"d"}}`,
 			ingest.Item{ID: "e", Kind: "track", Trigger: event.Trigger{
 				Visitor: event.Visitor{AnonymousID: "d"}, Event: "E", Properties: map[string]any{"$device_id": "d"},
 			}},

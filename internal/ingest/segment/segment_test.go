@@ -154,8 +154,13 @@ func TestReceiveItems(t *testing.T) {
 	}
 	type fate struct{ ID, Kind, Pointer string }
 	want := []fate{
-		{"m-1", "track", ""}, {"", "", "/1/a"}, {"m-2", "page", ""}, {"", "", "/3"}, {"", "track", "/4/messageId"},
-		{"m", "track", "/5/userId"}, {"m", "alias", ""},
+		{"m-1", "track", ""},
+		{"", "", "/1/a"},
+		{"m-2", "page", ""},
+		{"", "", "/3"},
+		{"", "track", "/4/messageId"},
+		{"m", "track", "/5/userId"},
+		{"m", "alias", ""},
 	}
 	var fates []fate
 	for i, item := range got.Items {
@@ -234,7 +239,8 @@ func TestAnswer(t *testing.T) {
 		"one, rejected":    {ingest.Outcome{Results: []ingest.Result{bad}}, 400, `{"message":"` + text + `"}`, ""},
 		"one of two wrong": {ingest.Outcome{Results: []ingest.Result{ok, bad}}, 200, `{"results":[{"status":200},{"status":400,"errormessage":"` + text + `"}]}`, ""},
 		"all wrong": {
-			ingest.Outcome{Results: []ingest.Result{bad, bad}}, 400,
+			ingest.Outcome{Results: []ingest.Result{bad, bad}},
+			400,
 			`{"message":"no event of the batch could be read","results":[{"status":400,"errormessage":"` + text + `"},{"status":400,"errormessage":"` + text + `"}]}`, "",
 		},
 		"forged":      {ingest.Outcome{Err: ingest.Forbidden("no").WithFix("")}, 401, `{"message":"no"}`, ""},

@@ -179,9 +179,14 @@ func TestBatch(t *testing.T) {
 		}
 	}
 	want := []fate{
-		{"m-1", "https://shop.test/b", "free", ""}, {"m-2", "https://shop.test/a", "free", ""},
-		{"m-3", "https://shop.test/a", "free", "/batch/2/userId"}, {"", "", "", "/batch/3/x"}, {"", "", "", "/batch/4"},
-		{fates[5].ID, "https://shop.test/a", "free", ""}, {"", "https://shop.test/a", "free", ""}, {"", "", "", "/batch/7"},
+		{"m-1", "https://shop.test/b", "free", ""},
+		{"m-2", "https://shop.test/a", "free", ""},
+		{"m-3", "https://shop.test/a", "free", "/batch/2/userId"},
+		{"", "", "", "/batch/3/x"},
+		{"", "", "", "/batch/4"},
+		{fates[5].ID, "https://shop.test/a", "free", ""},
+		{"", "https://shop.test/a", "free", ""},
+		{"", "", "", "/batch/7"},
 		{"m-9", "", "", "/batch/8/context"},
 	}
 	if diff := cmp.Diff(want, fates); diff != "" {
@@ -322,22 +327,26 @@ func TestAnswer(t *testing.T) {
 		"stored":      {ingest.Outcome{Results: []ingest.Result{{ID: "m"}}}, 200, `{"success":true}`, "", ""},
 		"a duplicate": {ingest.Outcome{Results: []ingest.Result{{ID: "m", Duplicate: true}}}, 200, `{"success":true}`, "", ""},
 		"nobody": {
-			ingest.Outcome{Results: []ingest.Result{{ID: "a"}, {ID: "m", Rejected: nobody}}}, 200,
+			ingest.Outcome{Results: []ingest.Result{{ID: "a"}, {ID: "m", Rejected: nobody}}},
+			200,
 			`{"rejected":[{"index":1,"messageId":"m","reason":"no_user_anon_id","pointer":"/userId","message":"no_user_anon_id: the call names no visitor"}],"success":true}`, "", "",
 		},
 		"a conflict": {
-			ingest.Outcome{Results: []ingest.Result{{ID: "m", Conflict: true}}}, 200,
+			ingest.Outcome{Results: []ingest.Result{{ID: "m", Conflict: true}}},
+			200,
 			`{"rejected":[{"index":0,"messageId":"m","reason":"id_reused","message":"another event was received under this messageId"}],"success":true}`, "", "",
 		},
 		"a wrong key": {ingest.Outcome{Err: ingest.Forbidden("no")}, 401, `{"code":"not_authentic","message":"no","success":false}`, "", ""},
 		"no JSON":     {ingest.Outcome{Err: fault.New(fault.Malformed, "no")}, 400, `{"code":"malformed_message","message":"no","success":false}`, "", ""},
 		"too large":   {ingest.Outcome{Err: fault.New(fault.TooLarge, "no")}, 400, `{"code":"payload_too_large","message":"no","success":false}`, "", ""},
 		"over quota": {
-			ingest.Outcome{Err: ingest.Later(fault.QuotaExhausted, 2500*time.Millisecond, "no")}, 429,
+			ingest.Outcome{Err: ingest.Later(fault.QuotaExhausted, 2500*time.Millisecond, "no")},
+			429,
 			`{"code":"quota_exhausted","message":"no","success":false}`, "3", "3",
 		},
 		"the bus is away": {
-			ingest.Outcome{Err: ingest.Later(fault.BusUnavailable, 5*time.Second, "no")}, 503,
+			ingest.Outcome{Err: ingest.Later(fault.BusUnavailable, 5*time.Second, "no")},
+			503,
 			`{"code":"bus_unavailable","message":"no","success":false}`, "5", "",
 		},
 	}

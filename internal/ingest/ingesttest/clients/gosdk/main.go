@@ -117,7 +117,8 @@ func sendSegment(host, key string, count int) error {
 
 type postHogCallback struct{ *ledger }
 
-func (c postHogCallback) Success(m posthog.APIMessage)            { c.report(postHogID(m), "", nil) }
+func (c postHogCallback) Success(m posthog.APIMessage) { c.report(postHogID(m), "", nil) }
+
 func (c postHogCallback) Failure(m posthog.APIMessage, err error) { c.report(postHogID(m), "", err) }
 
 // postHogID returns the event's id, or its number: this client gives no ids.
