@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -270,16 +269,14 @@ func TestDeathBetweenAnswerAndSave(t *testing.T) {
 		lanes, kills = 3, 2
 	}
 	w := newWorld(t, oauth.Options{Life: 30 * time.Minute})
-	run(t, w.open(vault.Options{Every: 50 * time.Millisecond, LeaseLife: time.Second, CallTimeout: 2 * time.Second}))
 	keys, seen := w.keys(), filepath.Join(t.TempDir(), "seen")
+	w.vault = w.open(vault.Options{Every: 50 * time.Millisecond, LeaseLife: time.Second, CallTimeout: 2 * time.Second, Seen: seen})
+	run(t, w.vault)
 	var alive, reauth, silent atomic.Int64
-	var asking sync.Mutex // The callback has one port.
 	var group errgroup.Group
 	for lane := range lanes {
 		name := vault.Name{Provider: oauth.HubSpot, Principal: fmt.Sprintf("p%d", lane)}.Filled()
-		asking.Lock()
 		w.connect(name)
-		asking.Unlock()
 		group.Go(func() error {
 			for range kills {
 				j := job{Do: "refresh", Keys: keys, Names: []vault.Name{name}, Ahead: time.Duration(w.clock.ahead.Load())}
@@ -294,9 +291,9 @@ func TestDeathBetweenAnswerAndSave(t *testing.T) {
 					return err
 				case c.State == vault.ReauthNeeded:
 					reauth.Add(1)
-					asking.Lock()
-					w.connect(name)
-					asking.Unlock()
+					if _, err := w.tryConnect(name); err != nil {
+						return err
+					}
 				case c.State == vault.Active && w.works(name):
 					alive.Add(1)
 				default:
@@ -340,8 +337,8 @@ func (w *world) dieRefreshing(j job) error {
 	before := len(w.vendor.Ledger().Entries(oauth.HubSpot))
 	child, _, lines := w.spawn(j)
 	defer kill(child)
-	if got := lineOf(w.t, lines); got != "ready" {
-		return fmt.Errorf("the process said %q", got)
+	if !lines.Scan() || lines.Text() != "ready" {
+		return fmt.Errorf("the process said %q", lines.Text())
 	}
 	err = w.vendor.Ledger().Wait(ctx, oauth.HubSpot, func(entries []oauth.Entry) bool {
 		n := 0
@@ -356,7 +353,9 @@ func (w *world) dieRefreshing(j job) error {
 	if err != nil {
 		return err
 	}
+	w.asking.Lock()
 	w.clock.push(5 * time.Minute) // The mark of the dead is old now.
+	w.asking.Unlock()
 	for {
 		c, err := w.vault.Show(ctx, j.Names[0])
 		if err != nil || !c.Pending && c.State != vault.Degraded {

@@ -98,6 +98,7 @@ type world struct {
 	facts  *facts
 	vault  *vault.Vault
 	port   int
+	asking sync.Mutex
 }
 
 func newWorld(t testing.TB, o oauth.Options) *world {
@@ -173,13 +174,21 @@ func (w *world) options(o vault.Options) vault.Options {
 // connect gives consent as a person does, and returns the connection.
 func (w *world) connect(name vault.Name) vault.Connection {
 	w.t.Helper()
-	consent := w.ask(name)
-	go w.visit(w.consent(consent, true))
-	c, err := consent.Wait(w.t.Context())
+	c, err := w.tryConnect(name)
 	if err != nil {
 		w.t.Fatalf("connecting %s: %v", name.Provider, err)
 	}
 	return c
+}
+
+// tryConnect is connect for other goroutines. There is one callback at a time,
+// and the clock stands still for the others meanwhile: a code is short-lived.
+func (w *world) tryConnect(name vault.Name) (vault.Connection, error) {
+	w.asking.Lock()
+	defer w.asking.Unlock()
+	consent := w.ask(name)
+	go w.visit(w.consent(consent, true))
+	return consent.Wait(w.t.Context())
 }
 
 // ask begins a request for consent. The port may be taken for a moment: a process
@@ -314,5 +323,19 @@ func pin(spki string) func(tls.ConnectionState) error {
 			return errors.New("another server")
 		}
 		return nil
+	}
+}
+
+// contextT is a shorter name.
+type contextT = context.Context
+
+// errUnwrapped returns the innermost cause.
+func errUnwrapped(err error) error {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return err
+		}
+		err = next
 	}
 }

@@ -131,6 +131,7 @@ func (v *Vault) refreshLeased(ctx context.Context, name Name, refused string) (*
 		}
 		if err := v.stale(r); err != nil {
 			r.become(ReauthNeeded, err.Error())
+			r.Intent = nil
 			return nil
 		}
 		if err := v.mayAsk(r); err != nil {
