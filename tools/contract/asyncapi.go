@@ -84,6 +84,14 @@ func channels(catalog *actions.Catalog) []channel {
 			})
 		}
 	}
+	for _, fact := range event.ConnectionFacts() {
+		name := event.ProviderVault + "." + fact
+		all = append(all, channel{
+			Key: "event." + name, Address: event.FactSubject(event.ProviderVault, fact, site, session),
+			Title: "Connections to vendors: " + fact, Type: event.FactType(event.ProviderVault, fact), Parameters: pair,
+			Operation: "tell." + name,
+		})
+	}
 	for _, kind := range event.TriggerKinds() {
 		all = append(all, channel{
 			Key: "trigger." + kind, Address: event.TriggerSubject("{source}", kind, site, session),

@@ -39,6 +39,9 @@ func Files(catalog *actions.Catalog, root string) (map[string][]byte, error) {
 			g.add(event.FactType(provider.Name, name), g.fact(provider, name, data))
 		}
 	}
+	for _, name := range event.ConnectionFacts() {
+		g.add(event.FactType(event.ProviderVault, name), g.connection(name))
+	}
 	for _, kind := range event.TriggerKinds() {
 		g.add(event.TriggerType(kind), g.trigger(kind))
 	}
@@ -179,6 +182,12 @@ func (g *generator) result(spec actions.Spec) *jsonschema.Schema {
 func (g *generator) fact(provider actions.Provider, name string, data any) *jsonschema.Schema {
 	schema := g.tolerant(data)
 	schema.Title = provider.Title + ": " + name
+	return schema
+}
+
+func (g *generator) connection(name string) *jsonschema.Schema {
+	schema := g.tolerant(event.ConnectionChanged{})
+	schema.Title = "Connections to vendors: " + name
 	return schema
 }
 
