@@ -19,7 +19,7 @@ const (
 	headerFor = "Parley-For"
 	// shareFrom is how many events must be under way for a shared flush to be
 	// worth a batch, where every publish is flushed.
-	shareFrom = 32
+	shareFrom = 16
 )
 
 // Accepted is an event that is to be stored once.
