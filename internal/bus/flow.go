@@ -25,6 +25,9 @@ type FlowMsg struct {
 	Data     []byte
 	// Header goes beside the envelope's own.
 	Header map[string]string
+	// Only removes what the subject had before. A commit may do that once for a
+	// subject.
+	Only bool
 	// TTL ends the message by itself, in whole seconds. 0 means with the stream.
 	TTL time.Duration
 	// Create refuses the commit with fault.AlreadyStored when the subject has a
@@ -215,6 +218,9 @@ func (b *Bus) flowMsg(m FlowMsg) (*nats.Msg, error) {
 	}
 	for name, value := range m.Header {
 		msg.Header[name] = []string{value}
+	}
+	if m.Only {
+		msg.Header[jetstream.MsgRollup] = []string{jetstream.MsgRollupSubject}
 	}
 	if m.TTL > 0 {
 		msg.Header[jetstream.MsgTTLHeader] = []string{strconv.FormatInt(max(1, int64(m.TTL/time.Second)), 10)}
