@@ -87,7 +87,7 @@ func (g *group) encode(fence uint64, due func(time.Time) time.Time) ([]bus.FlowM
 		if err != nil {
 			return fault.New(fault.InternalError, "writing the record %s: %s", subject, err)
 		}
-		msgs = append(msgs, bus.FlowMsg{Subject: subject, Data: data, TTL: life})
+		msgs = append(msgs, bus.FlowMsg{Subject: subject, Data: data, TTL: life, Only: true})
 		return nil
 	}
 	for subject, s := range g.sessions {
@@ -119,7 +119,7 @@ func (g *group) encode(fence uint64, due func(time.Time) time.Time) ([]bus.FlowM
 		return nil, fmt.Errorf("writing the position: %w", err)
 	}
 	g.place = len(msgs)
-	msgs = append(msgs, bus.FlowMsg{Subject: event.PositionSubject, Data: data, At: &fence})
+	msgs = append(msgs, bus.FlowMsg{Subject: event.PositionSubject, Data: data, At: &fence, Only: true})
 	return g.encodeTimers(msgs, due), nil
 }
 

@@ -135,8 +135,15 @@ func TestW4Kills(t *testing.T) {
 			}
 		}
 	}()
+	term := uint64(0)
 	for range kills {
-		timer := time.NewTimer(100*time.Millisecond + time.Duration(random.Int64N(int64(400*time.Millisecond))))
+		bustest.Until(t, "another one leads, and has stored something", func() bool {
+			at, _, err := readPosition(t.Context(), b, time.Now())
+			led := err == nil && at.Term > term
+			term = max(term, at.Term)
+			return led
+		})
+		timer := time.NewTimer(time.Duration(random.Int64N(int64(300 * time.Millisecond))))
 		<-timer.C
 		if err := processes[0].Process.Kill(); err != nil { // The oldest one leads.
 			t.Fatal(err)
