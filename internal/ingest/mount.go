@@ -168,6 +168,11 @@ func (m *mount) request(r *http.Request, route Route, at place) *Request {
 	if err != nil && query == nil {
 		query = url.Values{}
 	}
+	if kind, name, _ := strings.Cut(m.TokenIn, ":"); kind == "query" {
+		query.Del(name) // A source may take what is there for an event.
+	} else {
+		query.Del("access_token")
+	}
 	return &Request{
 		Method: r.Method, Path: path, Header: r.Header, Query: query, At: time.Now().UTC(), Token: len(m.Token) > 0,
 	}

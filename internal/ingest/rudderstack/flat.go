@@ -17,7 +17,7 @@ import (
 // A flat event without a messageId is an event of its own every time.
 func flat(query url.Values) ingest.Item {
 	o, properties := ingest.Object{}, ingest.Object{}
-	for _, name := range slices.Sorted(maps.Keys(withoutToken(query))) {
+	for _, name := range slices.Sorted(maps.Keys(query)) {
 		values := query[name]
 		if len(values) > 1 {
 			return ingest.Item{Err: fault.New(fault.SchemaViolation, "is there %d times", len(values)).At(ingest.Pointer(name)).
@@ -62,11 +62,4 @@ func isOfCall(name string) bool {
 		}
 	}
 	return false
-}
-
-// withoutToken leaves out what proves the sender.
-func withoutToken(query url.Values) url.Values {
-	rest := maps.Clone(query)
-	delete(rest, "access_token")
-	return rest
 }

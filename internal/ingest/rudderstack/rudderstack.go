@@ -60,7 +60,7 @@ func (s *Source) Receive(_ context.Context, r *ingest.Request) (ingest.Received,
 	}
 	switch {
 	case r.Method == http.MethodGet || r.Method == http.MethodDelete:
-		return one(flat(r.Query), []byte(withoutToken(r.Query).Encode()))
+		return one(flat(r.Query), []byte(r.Query.Encode()))
 	case r.Type == mediaForm:
 		form, err := url.ParseQuery(string(r.Body))
 		if err != nil {
