@@ -25,6 +25,9 @@ const publisherSource = "/publisher"
 // to start.
 const waitSlack = 30 * time.Second
 
+// nobody is the visitor of a command that is about none: it needs no page.
+const nobody = "publisher"
+
 // sendCmd sends one action, or many from stdin.
 type sendCmd struct {
 	Action string `arg:"" optional:"" help:"The action's name or one of its aliases: publisher actions. \"-\" reads many from stdin."`
@@ -201,6 +204,9 @@ func (c *cli) order(ask request) (order, error) {
 	spec, _, err := c.catalog.Find(ask.Action)
 	if err != nil {
 		return order{}, err
+	}
+	if ask.Visitor.Key() == "" && spec.Plane != actions.PlanePage {
+		ask.Visitor.AnonymousID = nobody // It is about no visitor.
 	}
 	if ask.Visitor.Key() == "" {
 		return order{}, fault.New(fault.SchemaViolation, "no visitor is named").At("/visitor").

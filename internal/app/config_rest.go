@@ -22,23 +22,29 @@ type SiteREST struct {
 	BaseURL  string `yaml:"base_url"  doc:"the address of the API, where it is not the vendor's own; https, or http on this machine"`
 }
 
-// rest checks how a site reaches its vendor's.REST API.
+// rest checks how a site reaches its vendor's REST API. A wrong base_url is not
+// shown with the lines around it: one of them may hold a secret in the open.
 func (v *validator) rest(at string, r SiteREST) {
-	for name, secret := range map[string]Secret{"token": r.Token, "bot_token": r.BotToken} {
-		if !secret.legal() {
-			v.secret(at+"."+name, "write env:NAME or file:/path")
+	for _, secret := range []struct {
+		name  string
+		value Secret
+	}{{"token", r.Token}, {"bot_token", r.BotToken}} {
+		if !secret.value.legal() {
+			v.secret(at+"."+secret.name, "write env:NAME or file:/path")
 		}
-	}
-	if r.BaseURL == "" {
-		return
 	}
 	u, err := url.Parse(r.BaseURL)
 	switch {
+	case r.BaseURL == "":
+		return
 	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		v.report(at+".base_url", "write https://apis.example.com/v1", "this is not the address of an API")
 	case u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())):
 		v.report(at+".base_url", "write https://", "a token does not travel in the open: %q", u.Scheme)
+	default:
+		return
 	}
+	v.problems[len(v.problems)-1].Excerpt = ""
 }
 
 func isLoopback(host string) bool {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/parley-chat/parley/internal/bus"
@@ -49,6 +50,9 @@ func (d *devCmd) Run(ctx context.Context, c *cli) error {
 	}
 	if cfg.Bus.URL == "" && cfg.Bus.Listen != "" {
 		cfg.Bus.Listen = freeAddress(ctx, cfg.Bus.Listen)
+	}
+	if cfg.Ingest.Listen != "" {
+		cfg.Ingest.Listen = freeAddress(ctx, cfg.Ingest.Listen)
 	}
 	if cfg.Telemetry.Level == "info" && !c.flags.Verbose {
 		cfg.Telemetry.Level = "error" // The tail tells what happens.
@@ -102,8 +106,12 @@ func startDev(ctx context.Context, c *cli, cfg *Config, pictures bool, started f
 	if err != nil {
 		return nil, err
 	}
+	for name, site := range cfg.Sites {
+		site.REST.BaseURL = "" // The stand-in is at the vendor's own address.
+		cfg.Sites[name] = site
+	}
 	log := c.logger(cfg.Telemetry)
-	dev := &devSystem{vendor: botstar.New(botstar.Options{})}
+	dev := &devSystem{vendor: botstar.New(botstar.Options{Bots: devBots(cfg)})}
 	all := map[string]http.Handler{}
 	maps.Copy(all, dev.vendor.Hosts())
 	maps.Copy(all, shop.New().Hosts())
@@ -114,11 +122,31 @@ func startDev(ctx context.Context, c *cli, cfg *Config, pictures bool, started f
 	dev.System, err = Start(ctx, log, cfg, Parts{
 		Catalog: c.catalog, Schemas: c.schemas, Env: c.Env, Rules: rules, Started: started,
 		Resolve: dev.hosts.Resolve(), TrustSPKI: []string{dev.hosts.SPKI()}, Pictures: pictures,
+		Roots: dev.hosts.Roots(), Tokens: standinTokens{dev.vendor.REST().Token(), dev.vendor.REST().BotToken()},
 	})
 	if err != nil {
 		return nil, errors.Join(err, dev.hosts.Close())
 	}
 	return dev, nil
+}
+
+// devBots are the bots of the sites, for the stand-in of the REST API.
+func devBots(cfg *Config) []botstar.Bot {
+	var bots []botstar.Bot
+	for _, site := range cfg.AllSites() {
+		id, name := site.BotID, site.BotName
+		if id == "" {
+			id = site.AppID
+		}
+		if name == "" {
+			name = site.Name
+		}
+		known := func(b botstar.Bot) bool { return b.ID == id }
+		if site.Provider == "botstar" && !slices.ContainsFunc(bots, known) {
+			bots = append(bots, botstar.Bot{ID: id, AppID: site.AppID, Name: name, Team: "Stand-in"})
+		}
+	}
+	return bots
 }
 
 // Close closes the system, then what it ran against.
@@ -152,16 +180,23 @@ func (d *devSystem) banner(c *cli) {
 	if d.cfg.Bus.URL == "" {
 		row("streams", d.cfg.Path(d.cfg.Bus.Dir))
 	}
-	row("vendor", "BotStar's stand-in, on "+botstar.WidgetHost+" inside the browser")
+	row("vendor", "BotStar's stand-in, on "+botstar.WidgetHost+" inside the browser, and its REST API")
 	for _, site := range d.cfg.AllSites() {
 		row("site", site.Name+"  "+site.URL)
 	}
 	for _, rule := range d.rules.Rules() {
 		row("rule", rule.Name)
 	}
+	if d.edge != nil {
+		row("events", "http://"+d.edge.address()+", from "+strings.Join(slices.Sorted(maps.Keys(d.cfg.Ingest.Sources)), ", "))
+	}
 	fmt.Fprintln(&b, "\nTry, in another terminal:")
 	for _, line := range tryOut(d.cfg) {
 		fmt.Fprintln(&b, "  "+line)
+	}
+	if from, ok := d.cfg.Ingest.Sources["try"]; ok && d.edge != nil && from.Open {
+		fmt.Fprintf(&b, "  curl -H 'Content-Type: application/json' -d '{\"event\": \"Pricing Viewed\", \"user_id\": \"u-43\"}' http://%s%s\n",
+			d.edge.address(), from.Path)
 	}
 	fmt.Fprintln(&b, "\nWhat happens is shown here; Ctrl-C ends.")
 	_, _ = fmt.Fprintln(c.Stdout, b.String())
@@ -180,6 +215,7 @@ func tryOut(cfg *Config) []string {
 	return []string{
 		publisher + " send botstar.widget.open --site " + site + " --visitor u-42 --wait",
 		publisher + " track 'Pricing Viewed' --site " + site + " --visitor u-42 --email ada@example.test -p plan=pro",
+		publisher + " send botstar.bots.list --site " + site + " --wait",
 		publisher + " tail",
 	}
 }

@@ -84,7 +84,8 @@ func Run(t *testing.T, b Bench) {
 	})
 }
 
-// check makes sure that the bench tries every action.
+// check makes sure that the bench tries every action but those of a REST API,
+// which have no page and are tested on their own.
 func (b Bench) check(t *testing.T) {
 	t.Helper()
 	tried := map[string]bool{}
@@ -92,7 +93,7 @@ func (b Bench) check(t *testing.T) {
 		tried[step.Action] = true
 	}
 	for _, spec := range b.Provider.Actions {
-		if !tried[spec.Name] {
+		if !tried[spec.Name] && spec.Plane != actions.PlaneREST {
 			t.Errorf("no step tries %s", spec.Name)
 		}
 	}
