@@ -23,6 +23,7 @@ type publisherCLI struct {
 	Actions  actionsCmd  `cmd:"" help:"List the actions, or describe one."`
 	Serve    serveCmd    `cmd:"" help:"Take events over HTTP, from analytics tools and others."`
 	Backfill backfillCmd `cmd:"" help:"Store events of the past from files, for back-tests."`
+	Rejected rejectedCmd `cmd:"" help:"List the events that came in and could not be taken, or show one."`
 	Replay   replayCmd   `cmd:"" help:"List what could not be done, and send it again."`
 }
 

@@ -51,10 +51,13 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Config{
-		Bus:       BusConfig{Dir: ".parley/nats", Listen: "127.0.0.1:4222", Durability: "interval", Replicas: 1},
-		Browser:   BrowserConfig{Processes: 1, Tabs: 100, Spare: 2, Idle: 10 * time.Minute, MaxAge: 12 * time.Hour, LoadTimeout: 30 * time.Second},
-		Worker:    WorkerConfig{Lanes: 16, Grace: 20 * time.Second},
-		Sessions:  SessionsConfig{Keep: 7 * 24 * time.Hour},
+		Bus:      BusConfig{Dir: ".parley/nats", Listen: "127.0.0.1:4222", Durability: "interval", Replicas: 1},
+		Browser:  BrowserConfig{Processes: 1, Tabs: 100, Spare: 2, Idle: 10 * time.Minute, MaxAge: 12 * time.Hour, LoadTimeout: 30 * time.Second},
+		Worker:   WorkerConfig{Lanes: 16, Grace: 20 * time.Second},
+		Sessions: SessionsConfig{Keep: 7 * 24 * time.Hour},
+		Ingest: IngestConfig{
+			MaxBody: "1MiB", Memory: "128MiB", Connections: 8192, Requests: 1024, Grace: 20 * time.Second, Remember: 9480 * time.Hour,
+		},
 		Telemetry: TelemetryConfig{Level: "info", Format: "auto"},
 		Sites: map[string]SiteConfig{"shop": {
 			Provider: "botstar", AppID: "s0a1b2c3d-0000-4000-8000-000000000001", Domains: []string{"shop.example.com"},
