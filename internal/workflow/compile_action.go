@@ -87,6 +87,7 @@ func (b *builder) action(step *Step, at string, op Op) *ActionOp {
 		AutoBoot: step.AutoBoot, Timeout: step.Timeout, Expires: step.Expires,
 	}
 	a.Await, a.GoOn = b.result(step, at)
+	b.strangers(a, at+".action", op)
 	before := len(b.problems)
 	a.Params = b.template(at+".params", anyMap(step.Params), b.sees(op))
 	unwritten := len(b.problems) > before
@@ -100,6 +101,27 @@ func (b *builder) action(step *Step, at string, op Op) *ActionOp {
 		}
 	}
 	return a
+}
+
+// strangers warns of sites whose provider does not have the action. Inside a
+// branch the workflow may have looked at the provider.
+func (b *builder) strangers(a *ActionOp, at string, op Op) {
+	spec, fixed := a.Specs[""]
+	if !fixed || op.Depth > 0 {
+		return
+	}
+	provider, verb, _ := strings.Cut(spec.Name, ".")
+	var names []string
+	for _, site := range b.reach() {
+		if site.Provider != provider {
+			names = append(names, site.Name)
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	b.warn(at, fmt.Sprintf("use %s%s, or keep them out by `on.sites`", portable, verb),
+		"it fails on sites of another provider: %s", strings.Join(names, ", "))
 }
 
 // result compiles await and on_error.

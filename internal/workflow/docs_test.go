@@ -35,6 +35,9 @@ func TestDocumentation(t *testing.T) {
 			continue
 		}
 		for _, warning := range p.Warnings {
+			if warning.Path == "requires" {
+				continue // The sites of the tests promise nothing.
+			}
 			t.Errorf("docs/workflows.md, line %d: %s", line, warning)
 		}
 		for _, op := range p.Ops {

@@ -32,7 +32,9 @@ func (l *linter) all() {
 		l.report("name", "use lower-case letters, digits and -", "%q is no name for a rule", p.Name)
 	}
 	l.starts()
-	l.named()
+	if !l.named() {
+		return // What is too large is not looked at.
+	}
 	started := l.started()
 	if p.If != "" {
 		p.Cond = l.condition("if", p.If, started, false)
@@ -138,14 +140,17 @@ func (l *linter) dear(at string) {
 }
 
 // named makes the variable steps of the names of all steps, which are unique.
-func (l *linter) named() {
+// It reports whether the workflow is of a size to look at.
+func (l *linter) named() bool {
 	own := shapes{}
 	var members []member
 	seen := map[string]string{}
-	count := 0
+	count, before := 0, len(l.problems)
+	tooDeep := false
 	l.walk(l.program.Steps, "steps", 1, func(step *Step, at string, depth int) bool {
 		count++
 		if depth > maxNesting {
+			tooDeep = true
 			l.report(at, "move the inner steps into a workflow of their own, and start it with `emit`",
 				"steps nest deeper than %d levels", maxNesting)
 			return false
@@ -166,6 +171,9 @@ func (l *linter) named() {
 		members = append(members, own.step(name, l.output(step)).as(name))
 		return true
 	})
+	if count > maxSteps || tooDeep {
+		l.problems = l.problems[:min(len(l.problems), before+maxSteps)]
+	}
 	if count > maxSteps {
 		l.report("steps", "move some into a workflow of their own, and start it with `emit`", "the workflow has %d steps, the limit is %d", count, maxSteps)
 	}
@@ -173,6 +181,7 @@ func (l *linter) named() {
 	own["steps"] = steps
 	l.program.steps = steps
 	l.scope = &stepScope{steps: steps, own: own, typed: map[string]*cel.Env{}}
+	return count <= maxSteps && !tooDeep
 }
 
 // step makes the shape of a step's outcome.

@@ -35,6 +35,11 @@ func (l *linter) starts() {
 			l.report(fmt.Sprintf("requires[%d]", i), among(promise, known), "nothing is known of the requirement %q", promise)
 		}
 	}
+	discloses := func(site actions.Site) bool { return site.Disclosure }
+	if slices.Contains(p.Requires, RequireDisclosure) && !slices.ContainsFunc(l.reach(), discloses) {
+		l.warn("requires", "set `disclosure: true` on the sites whose widget says it",
+			"no site that it may start on tells that a machine answers, so it never starts")
+	}
 	if h := p.Holdout; h != nil && (h.Percent <= 0 || h.Percent >= 100) {
 		l.report("holdout.percent", "use more than 0 and less than 100", "%v is no share of visitors to hold out", h.Percent)
 	}

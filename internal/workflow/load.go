@@ -33,18 +33,8 @@ type Compiler struct {
 	language *language
 }
 
-// NewCompiler returns a compiler that knows these actions, schemas and sites. A
-// site of which only the name is given has the first provider.
-func NewCompiler[S string | actions.Site](catalog *actions.Catalog, schemas Validator, given []S) (*Compiler, error) {
-	sites := make([]actions.Site, len(given))
-	for i, site := range given {
-		switch site := any(site).(type) {
-		case actions.Site:
-			sites[i] = site
-		case string:
-			sites[i] = actions.Site{Name: site, Provider: catalog.Providers()[0].Name}
-		}
-	}
+// NewCompiler returns a compiler that knows these actions, schemas and sites.
+func NewCompiler(catalog *actions.Catalog, schemas Validator, sites []actions.Site) (*Compiler, error) {
 	known := common()
 	for _, provider := range catalog.Providers() {
 		for _, fact := range slices.Sorted(maps.Keys(event.Facts())) {

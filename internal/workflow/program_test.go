@@ -72,7 +72,7 @@ func TestProgram(t *testing.T) {
 	}
 	p := b.program(t, string(text))
 	golden(t, "testdata/full.ops.txt", dump(p))
-	if len(p.Warnings) != 0 {
+	if len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0].Message, "a machine answers") {
 		t.Errorf("warnings: %v", p.Warnings)
 	}
 	zone, err := time.LoadLocation("Europe/Berlin")
@@ -183,6 +183,7 @@ func TestWarnings(t *testing.T) {
 		{"a wait for ever", "steps: [{wait_for: {event: widget.closed}}]", "the run waits for ever"},
 		{"a branch without else", "steps: [{branch: [{if: visitor.identified, steps: [{stop: {}}]}]}]", "nothing is done when no condition holds"},
 		{"a step after the end", "steps: [{stop: {}}, {action: botstar.widget.open}]", "this step is never reached"},
+		{"a promise that nobody gives", "requires: [disclosure]\nsteps: [{action: botstar.widget.open}]", "so it never starts"},
 		{"a call in the clear", "steps: [{http: {url: 'http://crm.example.test/'}}]", "the call travels unencrypted"},
 		{
 			"a costly condition", "if: trigger.properties.a.all(a, trigger.properties.b.all(b, trigger.properties.c.all(c, a + b + c > 0)))\nsteps: [{action: botstar.widget.open}]",
@@ -263,6 +264,11 @@ func TestPortable(t *testing.T) {
 	if _, err := p.Ops[0].Action.Spec("third"); fault.From(err).Reason != fault.UnsupportedProvider {
 		t.Errorf("an unknown provider: %v", err)
 	}
+	p, err = compiler.Compile("a.yaml", []byte("on: {trigger: track}\nsteps: [{action: acme.widget.open}]\n"))
+	if err != nil || len(p.Warnings) != 1 {
+		t.Fatalf("an action of one provider: %v, %v", p, err)
+	}
+	golden(t, "testdata/stranger.warning.txt", p.Warnings[0].String()+"\n")
 	_, err = compiler.Compile("a.yaml", []byte("on: {trigger: track}\nsteps: [{action: chat.widget.show}]\n"))
 	want := "the site two has the provider other, which has no widget.show (unsupported_by_provider)"
 	if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "fix: use other.widget.shown there") {

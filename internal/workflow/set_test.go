@@ -28,9 +28,16 @@ func TestStarting(t *testing.T) {
 	}
 	set := b.rules(t, files...)
 	topics := []Topic{
-		{Kind: "track", Name: "A"}, {Kind: "track", Name: "B"}, {Kind: "track", Name: "C"}, {Kind: "page", Name: "A"},
-		{Name: "widget.closed", Provider: "botstar"}, {Name: "widget.closed", Provider: "other"}, {Name: "widget.opened", Provider: "botstar"},
-		{Kind: "manual", Name: "w10"}, {Kind: "manual", Name: "w09"}, {Kind: "schedule", Name: "w11"},
+		{Kind: "track", Name: "A"},
+		{Kind: "track", Name: "B"},
+		{Kind: "track", Name: "C"},
+		{Kind: "page", Name: "A"},
+		{Name: "widget.closed", Provider: "botstar"},
+		{Name: "widget.closed", Provider: "other"},
+		{Name: "widget.opened", Provider: "botstar"},
+		{Kind: "manual", Name: "w10"},
+		{Kind: "manual", Name: "w09"},
+		{Kind: "schedule", Name: "w11"},
 	}
 	found := 0
 	for _, topic := range topics {

@@ -56,6 +56,9 @@ func (p Problem) String() string {
 	if p.Path != "" {
 		b.WriteString(": " + p.Path)
 	}
+	if p.Warning {
+		b.WriteString(": warning")
+	}
 	b.WriteString(": " + p.Message)
 	if p.Excerpt != "" {
 		b.WriteString("\n" + p.Excerpt)
