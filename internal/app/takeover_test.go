@@ -126,6 +126,33 @@ func TestTakeoversAreReadFromTheTriggers(t *testing.T) {
 	}
 }
 
+// A site has clocks where a source of its vendor may tell of takeovers.
+func TestClocksOfTakeovers(t *testing.T) {
+	t.Parallel()
+	const sites = `
+sites:
+  shop: {app_id: s00000000-0000-0000-0000-000000000001, domains: [shop.example.com], takeover_idle: 10m, takeover_session: 1h}
+  docs: {app_id: s00000000-0000-0000-0000-000000000002, domains: [docs.example.com]}
+`
+	clocks := &actions.TakeoverClocks{Idle: 10 * time.Minute, Session: time.Hour}
+	for sources, want := range map[string][2]*actions.TakeoverClocks{
+		"": {},
+		"ingest: {sources: {bot: {type: botstar, site: shop, open: true}}}": {clocks, nil},
+		"ingest: {sources: {bot: {type: botstar, open: true}}}":             {clocks, {}},
+		"ingest: {sources: {web: {type: segment, site: shop, open: true}}}": {},
+	} {
+		cfg, err := parseConfig("parley.yaml", []byte(sites+sources), Env{}, catalogue(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		shop, _ := cfg.Site("shop")
+		docs, _ := cfg.Site("docs")
+		if diff := cmp.Diff(want, [2]*actions.TakeoverClocks{shop.Takeover, docs.Takeover}); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", sources, diff)
+		}
+	}
+}
+
 // A user whose site's id was told once is that visitor from then on, and a clock
 // that is ahead counts as ours.
 func TestAUserIsTheVisitorThatItWas(t *testing.T) {
