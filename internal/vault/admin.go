@@ -13,8 +13,8 @@ import (
 	"github.com/parley-chat/parley/internal/fault"
 )
 
-// Store of a token that somebody made by hand; until is when it lapses, or zero.
-// An existing connection gets it as its newest version, and is active again.
+// PutToken stores a token that somebody made by hand; lapses is when it ends, or
+// zero. An existing connection gets it as its newest version, and is active again.
 func (v *Vault) PutToken(ctx context.Context, name Name, token Secret, lapses time.Time) (Connection, error) {
 	name = name.Filled()
 	p, err := v.provider(name.Provider)
@@ -277,7 +277,7 @@ func missing(wanted []string, r *record) []string {
 	}
 	var none []string
 	for _, scope := range wanted {
-		if !given[scope] && !(scope == "refresh_token" && given["offline_access"]) {
+		if !given[scope] && (scope != "refresh_token" || !given["offline_access"]) {
 			none = append(none, scope)
 		}
 	}
@@ -314,7 +314,7 @@ func (v *Vault) probe(ctx context.Context, p Provider, domain string, t Token) (
 	}
 }
 
-// PutOAuth stores what the vendor's OAuth server gave for the consent.
+// putOAuth stores what the vendor's OAuth server gave for the consent.
 func (v *Vault) putOAuth(ctx context.Context, name Name, c *client, got answer) (Connection, error) {
 	var before *record
 	connection, err := v.put(ctx, name, func(r *record, now time.Time) error {

@@ -123,8 +123,16 @@ func (w *world) everyFault(v *vault.Vault, said *sink, log *slog.Logger, note fu
 		name := vault.Name{Provider: vendor}.Filled()
 		said.show(log, w.connect(name))
 		for _, f := range []oauth.Fault{
-			{}, {Status: 500}, {After: 500, Echo: true}, {After: 400, Echo: true}, {After: 200, Echo: true}, {Page: true}, {Hang: true}, {Busy: true},
-			{NoRefresh: true}, {TextExpiry: true},
+			{},
+			{Status: 500},
+			{After: 500, Echo: true},
+			{After: 400, Echo: true},
+			{After: 200, Echo: true},
+			{Page: true},
+			{Hang: true},
+			{Busy: true},
+			{NoRefresh: true},
+			{TextExpiry: true},
 		} {
 			w.vendor.Set(vendor, oauth.Faults{Token: f.Times(2), API: oauth.Fault{After: 500}.Times(1), Revoke: f.Times(1)})
 			w.clock.push(2 * time.Hour)
@@ -195,8 +203,12 @@ func TestSecretShowsNothing(t *testing.T) {
 	said := &sink{}
 	log := slog.New(slog.NewTextHandler(said, nil))
 	for _, value := range []any{
-		vault.NewSecret(text), ptr(vault.NewSecret(text)), []vault.Secret{vault.NewSecret(text)}, map[string]vault.Secret{"a": vault.NewSecret(text)},
-		struct{ S vault.Secret }{vault.NewSecret(text)}, vault.Token{Secret: vault.NewSecret(text)}, vault.Ask{ClientSecret: vault.NewSecret(text)},
+		vault.NewSecret(text), new(vault.NewSecret(text)),
+		[]vault.Secret{vault.NewSecret(text)},
+		map[string]vault.Secret{"a": vault.NewSecret(text)},
+		struct{ S vault.Secret }{vault.NewSecret(text)},
+		vault.Token{Secret: vault.NewSecret(text)},
+		vault.Ask{ClientSecret: vault.NewSecret(text)},
 	} {
 		said.show(log, value)
 	}
@@ -208,5 +220,3 @@ func TestSecretShowsNothing(t *testing.T) {
 		t.Error("the fingerprint tells nothing")
 	}
 }
-
-func ptr[T any](v T) *T { return &v }

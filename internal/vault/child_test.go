@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,9 +21,15 @@ import (
 	"github.com/parley-chat/parley/internal/vault"
 )
 
-// asChild is the variable that makes the test binary a process of its own. It
-// holds a job.
-const asChild = "PARLEY_TEST_VAULT"
+// TestChild is a process of its own, when it is given a job.
+func TestChild(t *testing.T) { //nolint:paralleltest // It is alone in its process.
+	if flag.NArg() != 1 {
+		t.Skip("it is started by other tests")
+	}
+	if err := childProcess(flag.Arg(0)); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // job is what a process of a test does.
 type job struct {
@@ -43,8 +50,8 @@ func (w *world) spawn(j job) (*exec.Cmd, io.WriteCloser, *bufio.Scanner) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	child := exec.CommandContext(context.WithoutCancel(w.t.Context()), os.Args[0])
-	child.Env = append(os.Environ(), asChild+"="+string(text))
+	child := exec.CommandContext(context.WithoutCancel(w.t.Context()), os.Args[0],
+		"-test.run=^TestChild$", "-test.timeout=300s", string(text))
 	child.Stderr = w.t.Output()
 	in, err := child.StdinPipe()
 	if err != nil {
@@ -68,25 +75,25 @@ func kill(child *exec.Cmd) {
 	_ = child.Wait()
 }
 
-// childProcess does the job, and returns the exit code.
-func childProcess() int {
+// childProcess does the job.
+func childProcess(text string) error {
 	var j job
-	if err := json.Unmarshal([]byte(os.Getenv(asChild)), &j); err != nil {
-		return complain(err)
+	if err := json.Unmarshal([]byte(text), &j); err != nil {
+		return err
 	}
 	ctx := context.Background()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	b, err := bus.Open(ctx, log, bus.Options{URL: j.URL, Name: "child"})
 	if err != nil {
-		return complain(err)
+		return err
 	}
 	kv, err := b.KV(ctx, bus.BucketVault)
 	if err != nil {
-		return complain(err)
+		return err
 	}
 	master, err := vault.ReadMaster(j.Keys)
 	if err != nil {
-		return complain(err)
+		return err
 	}
 	var now clock
 	now.push(j.Ahead)
@@ -95,7 +102,7 @@ func childProcess() int {
 		CallTimeout: 2 * time.Second, LeaseLife: leaseOf(j.Do),
 	})
 	if err != nil {
-		return complain(err)
+		return err
 	}
 	say("ready")
 	switch j.Do {
@@ -109,7 +116,7 @@ func childProcess() int {
 			now.push(time.Minute) // The breaker is not what is tested here.
 		}
 	}
-	return complain(err)
+	return err
 }
 
 // leaseOf is short where the leases of the dead are waited for.
@@ -121,14 +128,6 @@ func leaseOf(do string) time.Duration {
 }
 
 func say(words ...any) { _, _ = fmt.Fprintln(os.Stdout, words...) }
-
-func complain(err error) int {
-	if err != nil {
-		_, _ = fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
-}
 
 // race asks for a token in many goroutines at once, at each time that it is
 // told, and says which tokens it got.

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,9 +29,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asChild) != "" {
-		os.Exit(childProcess())
-	}
 	goleak.VerifyTestMain(m, bustest.Leaks()...)
 }
 
@@ -289,7 +285,7 @@ func is(err error, reason fault.Reason) bool { return errors.Is(err, fault.New(r
 
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // It is closed at once.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +305,7 @@ func pinned(addr, spki string) *http.Client {
 			return dialer.DialContext(ctx, network, addr)
 		},
 		MaxIdleConns:    4,
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, VerifyConnection: pin(spki)}, //nolint:gosec // The key is checked.
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, VerifyConnection: pin(spki)},
 	}}
 }
 

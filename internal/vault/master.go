@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
@@ -208,13 +209,13 @@ func sealedBy(sealed []byte) (uint32, bool) {
 // String names the keys, the one that seals first. The numbers tell nothing.
 func (m *Master) String() string {
 	info := m.handle.KeysetInfo()
-	text := fmt.Sprintf("master key %d", info.GetPrimaryKeyId())
+	names := []string{fmt.Sprintf("master key %d", info.GetPrimaryKeyId())}
 	for _, key := range info.GetKeyInfo() {
 		if key.GetKeyId() != info.GetPrimaryKeyId() {
-			text += fmt.Sprintf(", %d", key.GetKeyId())
+			names = append(names, strconv.FormatUint(uint64(key.GetKeyId()), 10))
 		}
 	}
-	return text
+	return strings.Join(names, ", ")
 }
 
 // GoString is String: %#v shows no key either.

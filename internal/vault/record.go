@@ -159,7 +159,7 @@ func (p *pair) margin() time.Duration {
 // seal returns the record sealed as its own.
 func (r *record) seal(with Sealer) ([]byte, error) {
 	r.Version = recordVersion
-	text, err := json.Marshal(r) //nolint:gosec // It is sealed in the next line, and wiped.
+	text, err := json.Marshal(r)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the connection %s: %w", r.Name, err)
 	}

@@ -134,7 +134,7 @@ func (v *Vault) tendOne(ctx context.Context, r *record) error {
 		_, err := v.finishRevoke(ctx, r)
 		return err
 	}
-	if r.usable() != nil {
+	if r.State == ReauthNeeded {
 		return nil // It waits for a person.
 	}
 	if v.o.Unused > 0 && now.Sub(r.UsedAt) > v.o.Unused {

@@ -97,8 +97,8 @@ func (s *seen) add(name Name, generation uint64) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = lock.Close() }()                              // It unlocks, too.
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil { //nolint:gosec // A file's number fits.
+	defer func() { _ = lock.Close() }() // It unlocks, too.
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		return err
 	}
 	if err := s.read(); err != nil {

@@ -60,7 +60,7 @@ func (s *Standin) spoil(vendor string) Fault {
 }
 
 // before answers for the fault, or reports that the request may go on.
-func (f Fault) before(w http.ResponseWriter, r *http.Request) bool {
+func (f Fault) before(w http.ResponseWriter) bool {
 	switch {
 	case f.Status != 0:
 		answer(w, f.Status, map[string]any{"error": "server_error", "error_description": "something went wrong"})

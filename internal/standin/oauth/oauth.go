@@ -99,6 +99,7 @@ type vendor struct {
 	account map[string]any
 }
 
+//nolint:gosec // Addresses and names of fields; no credentials.
 func vendors() []vendor {
 	return []vendor{
 		{

@@ -7,11 +7,11 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -75,7 +75,7 @@ func badGrant(text string) *problem {
 // serveToken is the token endpoint.
 func (s *Standin) serveToken(v vendor, w http.ResponseWriter, r *http.Request) {
 	f := s.spoil(v.name)
-	if !f.before(w, r) {
+	if !f.before(w) {
 		s.ledger.add(Entry{Vendor: v.name, Kind: Spoiled})
 		return
 	}
@@ -92,7 +92,7 @@ func (s *Standin) serveToken(v vendor, w http.ResponseWriter, r *http.Request) {
 			entry.Kind = Refused
 		}
 		s.ledger.add(entry)
-		s.refuse(v, w, bad, "")
+		s.refuse(v, w, bad)
 		return
 	}
 	s.ledger.add(entry)
@@ -244,7 +244,7 @@ func (s *Standin) pair(v vendor, f Fault, fam *family, refresh bool) (map[string
 	switch {
 	case f.NoExpiry || v.silent:
 	case f.TextExpiry:
-		body["expires_in"] = fmt.Sprint(int(life.Seconds()))
+		body["expires_in"] = strconv.Itoa(int(life.Seconds()))
 	default:
 		body["expires_in"] = int(life.Seconds())
 	}
@@ -261,18 +261,18 @@ func challengeOf(verifier string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// refuse writes the vendor's error body. The note is put into its texts.
-func (s *Standin) refuse(v vendor, w http.ResponseWriter, p *problem, note string) {
-	body := map[string]any{"error": p.name, "error_description": p.text + note}
+// refuse writes the vendor's error body.
+func (s *Standin) refuse(v vendor, w http.ResponseWriter, p *problem) {
+	body := map[string]any{"error": p.name, "error_description": p.text}
 	if v.legacy {
-		body["message"] = p.text + note
+		body["message"] = p.text
 		body["status"] = "BAD_REQUEST"
 		if p.name == "invalid_grant" {
 			body["status"] = "BAD_REFRESH_TOKEN"
 		}
 	}
 	if v.name == Pipedrive {
-		body["success"], body["message"] = false, p.text+note
+		body["success"], body["message"] = false, p.text
 	}
 	answer(w, p.status, body)
 }
@@ -282,7 +282,7 @@ func (s *Standin) serveRevoke(v vendor, w http.ResponseWriter, r *http.Request) 
 	s.mu.Lock()
 	f := s.faults[v.name].Revoke.take()
 	s.mu.Unlock()
-	if !f.before(w, r) {
+	if !f.before(w) {
 		s.ledger.add(Entry{Vendor: v.name, Kind: Spoiled})
 		return
 	}
@@ -293,7 +293,7 @@ func (s *Standin) serveRevoke(v vendor, w http.ResponseWriter, r *http.Request) 
 	}
 	if bad != nil {
 		s.ledger.add(Entry{Vendor: v.name, Kind: Refused, Problem: bad.name})
-		s.refuse(v, w, bad, "")
+		s.refuse(v, w, bad)
 		return
 	}
 	s.mu.Lock()
@@ -307,7 +307,7 @@ func (s *Standin) serveRevoke(v vendor, w http.ResponseWriter, r *http.Request) 
 	s.mu.Unlock()
 	s.ledger.add(Entry{Vendor: v.name, Kind: Revoked, Client: app.ID, Token: mark(form.Get("token"))})
 	if !known && v.name == Salesforce {
-		s.refuse(v, w, &problem{http.StatusBadRequest, "invalid_token", "the token is not known"}, "")
+		s.refuse(v, w, &problem{http.StatusBadRequest, "invalid_token", "the token is not known"})
 		return
 	}
 	w.WriteHeader(http.StatusOK)
@@ -320,7 +320,7 @@ func (s *Standin) serveIntrospect(v vendor, w http.ResponseWriter, r *http.Reque
 		_, bad = s.client(v, form, r)
 	}
 	if bad != nil {
-		s.refuse(v, w, bad, "")
+		s.refuse(v, w, bad)
 		return
 	}
 	s.mu.Lock()
@@ -341,7 +341,7 @@ func (s *Standin) serveProbe(vendor string, w http.ResponseWriter, r *http.Reque
 	s.mu.Lock()
 	f := s.faults[vendor].API.take()
 	s.mu.Unlock()
-	if !f.before(w, r) {
+	if !f.before(w) {
 		s.ledger.add(Entry{Vendor: vendor, Kind: Spoiled})
 		return
 	}
