@@ -26,7 +26,7 @@ func look(tb testing.TB, b testBundle, set *Set) int {
 	trigger := track(tb, "t", event.Trigger{
 		Event: "Pricing Viewed", URL: "https://shop.example.test/pricing", Properties: map[string]any{"plan": "plan-999"},
 	})
-	orders, err := set.Decide(trigger, arrived, b.site, b.schemas)
+	orders, err := decide(set, trigger, b.site, b.schemas)
 	if err != nil {
 		tb.Fatal(err)
 	}

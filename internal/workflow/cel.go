@@ -26,6 +26,8 @@ const (
 	costLimit = 10_000
 	// maxExpression bounds the source of one expression, in code points.
 	maxExpression = 4_000
+	// maxExpressions bounds how many expressions a file has.
+	maxExpressions = 1_000
 )
 
 // Expr is a compiled expression. It may be used by many goroutines.
@@ -168,6 +170,7 @@ type stepScope struct {
 	own   shapes // with those inside it
 	typed map[string]*cel.Env
 	seen  []*Expr // what was compiled
+	count int     // of all expressions
 }
 
 // env returns the environment for the text. The variable steps costs an
@@ -223,6 +226,9 @@ var stepRefs = regexp.MustCompile(`\bsteps\.\??([A-Za-z_][A-Za-z0-9_]*)`)
 
 // compile returns the compiled expression.
 func (s *scope) compile(text string) (*Expr, error) {
+	if s.count++; s.count > maxExpressions {
+		return nil, fault.New(fault.BadRule, "the file has more than %d expressions", maxExpressions).WithFix("make several workflows of it")
+	}
 	env, err := s.env(text)
 	if err != nil {
 		return nil, err

@@ -111,13 +111,13 @@ func FuzzRuleEval(f *testing.F) {
 		if err != nil {
 			t.Skip("no rule")
 		}
-		orders, err := set.Decide(track(t, "t", event.Trigger{Event: "Any", Properties: given}), arrived, b.site, b.schemas)
+		orders, err := decide(set, track(t, "t", event.Trigger{Event: "Any", Properties: given}), b.site, b.schemas)
 		if err != nil && fault.From(err).Reason != fault.BadRule {
 			t.Errorf("%s on %s: %v", expression, properties, err)
 		}
 		for _, order := range orders {
-			if err := b.schemas.Validate(order.Envelope.Type, order.Envelope.Data); err != nil {
-				t.Errorf("%s on %s gave %s: %v", expression, properties, order.Envelope.Data, err)
+			if err := b.schemas.Validate(event.CommandType(order.Spec.Name), order.Data); err != nil {
+				t.Errorf("%s on %s gave %s: %v", expression, properties, order.Data, err)
 			}
 		}
 	})

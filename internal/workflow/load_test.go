@@ -49,6 +49,28 @@ func TestRuleNamesAreUnique(t *testing.T) {
 	}
 }
 
+// TestLargeFiles refuses files that are too large before it has done the work
+// of reading all that they say.
+func TestLargeFiles(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const head = "on: {trigger: track}\nsteps:\n"
+	for name, test := range map[string]struct{ text, want string }{
+		"bytes":       {head + strings.Repeat("#", maxSource), "the limit is 1048576"},
+		"steps":       {head + strings.Repeat("  - {action: botstar.widget.open}\n", 5_000), "the workflow has 5000 steps, the limit is 100"},
+		"expressions": {head + "  - {action: botstar.widget.update, params: {note: \"" + strings.Repeat("${1}", 1_001) + "\"}}\n", "more than 1000 expressions"},
+		"one text":    {head + "  - {stop: {if: \"" + strings.Repeat("true || ", 600) + "true\"}}\n", "expression code point size exceeds limit: size: 4804, limit 4000"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := b.compiler.Compile("large.yaml", []byte(test.text))
+			if err == nil || !strings.Contains(err.Error(), test.want) || len(err.Error()) > 100_000 {
+				t.Errorf("got %.500v\nwant %s", err, test.want)
+			}
+		})
+	}
+}
+
 func TestMissingRuleFile(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -115,7 +115,7 @@ func TestMatchingAlone(t *testing.T) { //nolint:paralleltest // it counts alloca
 	trigger := track(t, "t", event.Trigger{Event: "Pricing Viewed"})
 	cost := func(set *Set) float64 {
 		return testing.AllocsPerRun(50, func() {
-			if _, err := set.Decide(trigger, arrived, b.site, b.schemas); err != nil {
+			if _, err := decide(set, trigger, b.site, b.schemas); err != nil {
 				t.Fatal(err)
 			}
 		})
