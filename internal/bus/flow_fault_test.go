@@ -113,6 +113,9 @@ func startCommits(t *testing.T, b *bus.Bus) *commits {
 		group.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				l.one(context.WithoutCancel(ctx), t, b, c, i)
+				if err := waitFor(ctx, 8*time.Millisecond); err != nil { // Other tests want the processor as well.
+					return
+				}
 			}
 		})
 	}
