@@ -112,13 +112,18 @@ func with(call actions.Call, body any) actions.Call {
 	return call
 }
 
-// do sends the call, and reads the answer into out.
+// do sends the call, and reads the answer into out. A read whose answer cannot
+// be read is sent once more.
 func (a api) do(ctx context.Context, call actions.Call, out any) (actions.Answer, error) {
-	answer, err := a.env.REST.Do(ctx, a.env.Site.Name, call)
-	if err != nil {
-		return answer, fmt.Errorf("asking BotStar: %w", err)
+	for again := call.Method == http.MethodGet; ; again = false {
+		answer, err := a.env.REST.Do(ctx, a.env.Site.Name, call)
+		if err != nil {
+			return answer, fmt.Errorf("asking BotStar: %w", err)
+		}
+		if err = read(call, answer, out); err == nil || !again {
+			return answer, err
+		}
 	}
-	return answer, read(call, answer, out)
 }
 
 // read reads an answer. What it holds beside is left alone.

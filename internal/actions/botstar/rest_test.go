@@ -159,10 +159,13 @@ func scenarios(token string) []scenario {
 			reads: {"", 0, 2}, repeats: {"", 0, 2}, finds: {"", 1, 1}, blind: {fault.EffectUnknown, 1, 1},
 		}},
 		{"no JSON", []vendor.RESTFault{{Body: "<html>" + token}}, map[string]outcome{
-			reads: {fault.VendorAnswerInvalid, 0, 1}, repeats: {fault.VendorAnswerInvalid, 1, 1}, finds: {"", 1, 1}, blind: {fault.EffectUnknown, 1, 1},
+			reads: {"", 0, 2}, repeats: {fault.VendorAnswerInvalid, 1, 1}, finds: {"", 1, 1}, blind: {fault.EffectUnknown, 1, 1},
+		}},
+		{"no JSON at all", slices.Repeat([]vendor.RESTFault{{Body: `[{"id":`}}, 2), map[string]outcome{
+			reads: {fault.VendorAnswerInvalid, 0, 2}, repeats: {fault.VendorAnswerInvalid, 1, 1}, finds: {"", 1, 1}, blind: {fault.EffectUnknown, 1, 1},
 		}},
 		{"JSON of another kind", []vendor.RESTFault{{Body: `"` + token + `"`}}, map[string]outcome{
-			reads: {fault.VendorAnswerInvalid, 0, 1}, repeats: {fault.VendorAnswerInvalid, 1, 1}, finds: {"", 1, 1}, blind: {fault.EffectUnknown, 1, 1},
+			reads: {"", 0, 2}, repeats: {fault.VendorAnswerInvalid, 1, 1}, finds: {"", 1, 1}, blind: {fault.EffectUnknown, 1, 1},
 		}},
 	}
 }
