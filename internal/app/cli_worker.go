@@ -36,6 +36,7 @@ func Worker(ctx context.Context, p Process) int {
 // runCmd is the production worker.
 type runCmd struct {
 	Actions []string `placeholder:"PATTERN" help:"Take only these actions, such as 'botstar.widget.*'. Default: all. Workers that share a bus have the same patterns, or patterns that do not overlap."`
+	Roles   []string `placeholder:"ROLE" help:"Do only this: actions, workflows, ingest. Default: all."`
 	Name    string   `placeholder:"NAME" help:"The worker's name in results and logs. Default: the host's, with the process's number."`
 	Lanes   int      `placeholder:"N" help:"Work for so many sessions at the same time."`
 }
@@ -68,6 +69,9 @@ func (r *runCmd) Run(ctx context.Context, c *cli) error {
 func (r *runCmd) override(env Env) {
 	if len(r.Actions) > 0 {
 		env[envPrefix+"WORKER_ACTIONS"] = joinComma(r.Actions)
+	}
+	if len(r.Roles) > 0 {
+		env[envPrefix+"WORKER_ROLES"] = joinComma(r.Roles)
 	}
 	if r.Name != "" {
 		env[envPrefix+"WORKER_NAME"] = r.Name
