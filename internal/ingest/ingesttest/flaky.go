@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -39,10 +40,10 @@ type Flaky struct {
 }
 
 // Break returns a proxy in front of the address. Requests meet the fates in turn,
-// again and again.
-func Break(t testing.TB, target string, fates ...Fate) *Flaky {
+// as often as rounds says; later ones pass.
+func Break(t testing.TB, target string, rounds int, fates ...Fate) *Flaky {
 	t.Helper()
-	f := &Flaky{target: target, client: &http.Client{Timeout: 30 * time.Second}, fates: fates, count: map[Fate]int{}}
+	f := &Flaky{target: target, client: &http.Client{Timeout: 30 * time.Second}, fates: slices.Repeat(fates, rounds), count: map[Fate]int{}}
 	server := httptest.NewServer(f)
 	t.Cleanup(func() {
 		server.CloseClientConnections()
@@ -70,7 +71,10 @@ func (f *Flaky) Refusals() []string {
 func (f *Flaky) fate() Fate {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	fate := f.fates[f.next%len(f.fates)]
+	fate := Pass
+	if f.next < len(f.fates) {
+		fate = f.fates[f.next]
+	}
 	f.next++
 	f.count[fate]++
 	return fate

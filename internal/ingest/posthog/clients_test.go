@@ -42,7 +42,7 @@ func TestClients(t *testing.T) {
 				t.Fatal(err)
 			}
 			edge := ingesttest.Serve(t, ingest.Mount{Settings: settings, Source: source, Path: "/", Site: "shop"})
-			way := ingesttest.Break(t, edge.URL, fates...)
+			way := ingesttest.Break(t, edge.URL, 2, fates...)
 			reports := test.run(t, way.URL, key, rounds)
 			stored, events := map[string]int{}, edge.Events()
 			for _, e := range events {

@@ -21,7 +21,7 @@ func TestWebhooksArriveOnce(t *testing.T) {
 	edge := ingesttest.Serve(t, ingest.Mount{
 		Settings: source.settings, Source: source, Path: "/in/rudder", Site: "shop", Token: [][]byte{[]byte(token)}, TokenIn: "query:key",
 	})
-	way := ingesttest.Break(t, edge.URL, ingesttest.Lost, ingesttest.Pass, ingesttest.Refused, ingesttest.Pass, ingesttest.Cut, ingesttest.Pass, ingesttest.Slow, ingesttest.Pass)
+	way := ingesttest.Break(t, edge.URL, 6, ingesttest.Lost, ingesttest.Pass, ingesttest.Refused, ingesttest.Pass, ingesttest.Cut, ingesttest.Pass, ingesttest.Slow, ingesttest.Pass)
 	methods := []string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodGet, http.MethodDelete}
 	const each = 6
 	for i := range each {

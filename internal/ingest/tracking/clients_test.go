@@ -55,7 +55,7 @@ func TestClients(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			edge := serve(t)
-			way := ingesttest.Break(t, edge.URL, test.fates...)
+			way := ingesttest.Break(t, edge.URL, 1, test.fates...)
 			reports := test.run(t, way.URL, writeKey, rounds)
 			for _, fate := range test.fates {
 				if way.Met(fate) == 0 {
@@ -158,7 +158,7 @@ func checkContent(e ingesttest.Event) error {
 func TestClientsAreRefused(t *testing.T) {
 	t.Parallel()
 	edge := serve(t)
-	way := ingesttest.Break(t, edge.URL, ingesttest.Pass)
+	way := ingesttest.Break(t, edge.URL, 1)
 	reports := ingesttest.RunNode(t, "segment.mjs", way.URL, "another", 1)
 	for _, r := range reports {
 		if r.OK {
