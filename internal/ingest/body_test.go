@@ -244,7 +244,7 @@ func TestTextIsKept(t *testing.T) {
 	}
 	got := map[string]string{}
 	for _, one := range r.triggers() {
-		got[one.Envelope.ID], _ = one.Properties["text"].(string)
+		got[one.ID], _ = one.Properties["text"].(string)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the stored texts differ (-want +got):\n%s", diff)

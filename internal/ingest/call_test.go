@@ -49,7 +49,7 @@ func TestCall(t *testing.T) {
 		"the alias of the webhook page": {
 			`{"type":"alias","messageId":"m","Previous ID":"anon-9","User ID":"u"}`, "",
 			Item{ID: "m", Kind: "alias", Trigger: event.Trigger{
-				Visitor: event.Visitor{UserID: "u"}, Previous: &event.Visitor{AnonymousID: "anon-9"}, Event: "alias",
+				Visitor: event.Visitor{UserID: "u"}, Previous: &event.Visitor{UserID: "anon-9", AnonymousID: "anon-9"}, Event: "alias",
 			}},
 		},
 		"the spec's spelling wins": {
@@ -179,6 +179,18 @@ func TestPage(t *testing.T) {
 	for name, test := range tests {
 		if got := Page(test.in); got != test.want {
 			t.Errorf("%s: Page is %q, want %q", name, got, test.want)
+		}
+	}
+}
+
+func TestFormer(t *testing.T) {
+	t.Parallel()
+	const unknown = "507f191e-810c-4972-9de8-60ea00000000"
+	for id, want := range map[string]event.Visitor{
+		unknown: {AnonymousID: unknown}, "ann@shop.test": {UserID: "ann@shop.test", Email: "ann@shop.test"}, "42": {UserID: "42", AnonymousID: "42"},
+	} {
+		if got := Former(id); *got != want {
+			t.Errorf("Former(%q) is %+v, want %+v", id, *got, want)
 		}
 	}
 }

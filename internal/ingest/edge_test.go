@@ -53,7 +53,7 @@ func TestAnEventIsStoredInTheNormalForm(t *testing.T) {
 		t.Errorf("the numbers are not exact: %s", text)
 	}
 	session := event.SessionKey("shop-de", event.Visitor{UserID: "42"})
-	if got.subject != "in.web.track.shop-de."+session || got.Source != "/ingest/plain/web" || got.Envelope.ID != "m-1" ||
+	if got.subject != "in.web.track.shop-de."+session || got.Source != "/ingest/plain/web" || got.ID != "m-1" ||
 		got.Extension(event.ExtPartitionKey) != session || got.Extension(event.ExtCorrelationID) != "m-1" {
 		t.Errorf("the envelope is %+v on %s", got.Envelope, got.subject)
 	}
@@ -101,7 +101,7 @@ func TestDuplicatesConflictsAndSources(t *testing.T) {
 	}
 	counts := map[string]int{}
 	for _, one := range r.triggers() {
-		counts[one.Source+" "+one.Envelope.ID+" "+fmt.Sprint(one.Properties["plan"])]++
+		counts[one.Source+" "+one.ID+" "+fmt.Sprint(one.Properties["plan"])]++
 	}
 	for i := range events {
 		for _, key := range []string{"/ingest/plain/web m-%d pro", "/ingest/plain/crm m-%d free"} {
@@ -416,9 +416,8 @@ func TestAddresses(t *testing.T) {
 type broken struct{ ingest.Source }
 
 func (broken) Receive(context.Context, *ingest.Request) (ingest.Received, error) {
-	var none map[string]int
-	none["x"] = 1
-	return ingest.Received{}, nil
+	var none []ingest.Item
+	return ingest.Received{Items: none[len(none)+1:]}, nil
 }
 
 // unproved is a source that forgets to say how far an event is proved.
@@ -438,7 +437,7 @@ func TestBadSources(t *testing.T) {
 	crash.Source, forget.Source, forget.Token = broken{crash.Source}, unproved{forget.Source}, nil
 	b := bustest.Start(t)
 	r := newRig(t, b, nil, crash, forget, mountPlain(t, "web"))
-	if a := r.post("crash", `{"id":"poison"}`); a.status != http.StatusInternalServerError || strings.Contains(a.body, "nil map") {
+	if a := r.post("crash", `{"id":"poison"}`); a.status != http.StatusInternalServerError || strings.Contains(a.body, "out of range") {
 		t.Errorf("a source that breaks down is answered %d %s", a.status, a.body)
 	}
 	if list := rejectedOf(t, b)["dead.internal_error.-.-"]; len(list) != 1 || string(list[0].Body) != `{"id":"poison"}` {

@@ -222,7 +222,7 @@ func (l found) next(m merging, free bool, life time.Duration) (next link, tells,
 		next = l.link // A short cut, to where the link leads by now.
 		next.To = to
 		return next, false, true
-	case !same && l.revision != 0 && !(m.aliased && m.lesser.UserID != ""):
+	case !same && l.revision != 0 && (!m.aliased || m.lesser.UserID == ""):
 		return link{To: to, At: now, Told: true}, false, true // One device, another person.
 	}
 	next = link{To: to, At: now}

@@ -104,7 +104,7 @@ func TestIdentities(t *testing.T) {
 				}
 				got := said{}
 				for _, one := range triggersOf(t, b) {
-					if one.Source == "/ingest/plain/"+source && one.Envelope.ID == fmt.Sprintf("m-%d", i) {
+					if one.Source == "/ingest/plain/"+source && one.ID == fmt.Sprintf("m-%d", i) {
 						got.Key = one.Visitor.Key()
 						if one.Previous != nil {
 							got.Previous = one.Previous.Key()

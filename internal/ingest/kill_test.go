@@ -52,9 +52,9 @@ func (m mortal) Accept(ctx context.Context, events []ingest.Event) []ingest.Stor
 
 // edgeProcess is an edge with a plain source that dies between the store and the
 // answer. It prints where it listens.
-func edgeProcess() int {
+func edgeProcess(text string) int {
 	var config childConfig
-	err := json.Unmarshal([]byte(os.Getenv(asEdge)), &config)
+	err := json.Unmarshal([]byte(text), &config)
 	if err == nil {
 		err = runEdge(context.Background(), config)
 	}
@@ -88,7 +88,7 @@ func runEdge(ctx context.Context, config childConfig) error {
 	if err != nil {
 		return err
 	}
-	_, _ = fmt.Println(l.Addr())
+	_, _ = fmt.Fprintln(os.Stdout, l.Addr())
 	return edge.Serve(ctx, l, ingest.Limits{})
 }
 
@@ -210,7 +210,7 @@ func TestKilledBetweenStoreAndAnswer(t *testing.T) {
 	edges.mu.Unlock()
 	counts, told := map[string]int{}, 0
 	for _, one := range triggersOf(t, b) {
-		counts[one.Envelope.ID]++
+		counts[one.ID]++
 		if one.Previous != nil {
 			told++
 		}

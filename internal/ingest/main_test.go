@@ -26,8 +26,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asEdge) != "" {
-		os.Exit(edgeProcess())
+	if text := os.Getenv(asEdge); text != "" { //nolint:forbidigo // The test binary is another process here.
+		os.Exit(edgeProcess(text)) //nolint:forbidigo // As above.
 	}
 	goleak.VerifyTestMain(m, bustest.Leaks()...)
 }

@@ -41,4 +41,3 @@ func (k kvBucket) Get(ctx context.Context, key string) (value []byte, revision u
 	entry, found, err := k.KV.Get(ctx, key)
 	return entry.Value, entry.Revision, found, err
 }
-

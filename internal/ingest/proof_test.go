@@ -2,7 +2,7 @@ package ingest_test
 
 import (
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // Segment's scheme.
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"

@@ -83,7 +83,7 @@ func TestSlowSenders(t *testing.T) {
 	}
 	good, complete := 0, 0
 	for _, one := range r.triggers() {
-		if strings.HasPrefix(one.Envelope.ID, "good-") {
+		if strings.HasPrefix(one.ID, "good-") {
 			good++
 		} else {
 			complete++
@@ -145,7 +145,7 @@ func TestSenderGone(t *testing.T) {
 	t.Parallel()
 	const senders, each = 4, 50
 	r := newRig(t, bustest.Start(t), nil, mountPlain(t, "web"))
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same cuts every time.
+	random := rand.New(rand.NewPCG(1, 2)) // The same cuts every time.
 	var running sync.WaitGroup
 	var repeated atomic.Int64
 	for sender := range senders {
@@ -173,7 +173,7 @@ func TestSenderGone(t *testing.T) {
 	running.Wait()
 	counts := map[string]int{}
 	for _, one := range r.triggers() {
-		counts[one.Envelope.ID]++
+		counts[one.ID]++
 	}
 	for sender := range senders {
 		for i := range each {
