@@ -97,6 +97,7 @@ func (w *flowWriter) stop(ctx context.Context, hangUp func()) {
 func (w *flowWriter) run(ctx context.Context, b *Bus) {
 	defer close(w.done)
 	for {
+		w.later = w.suspect(ctx, b, w.later) // All that repeat one event at once.
 		batch := w.collect()
 		if batch == nil {
 			break
