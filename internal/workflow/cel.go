@@ -311,18 +311,18 @@ func readable(message string) string {
 // suggest returns the fix for an expression that names something unknown.
 func (s *scope) suggest(text string, column int, message string) string {
 	if name, ok := quotedAfter(message, "undeclared reference to '"); ok {
-		return s.nearVariable(text, name)
+		return s.nearVariable(text, column, name)
 	}
 	if name, ok := quotedAfter(message, "undefined field '"); ok {
 		return among(name, s.fieldsAt(text, column))
 	}
-	return ""
+	return grammar(text, column, message)
 }
 
 // variables are the names that an expression sees.
 func variables() []string { return []string{"trigger", "visitor", "site", "event", "steps", "run"} }
 
-func (s *scope) nearVariable(text, name string) string {
+func (s *scope) nearVariable(text string, column int, name string) string {
 	if name == "now" {
 		return "there is no clock: run.now is the time of the event that is being handled"
 	}
@@ -333,6 +333,17 @@ func (s *scope) nearVariable(text, name string) string {
 	}
 	if near := fault.Nearest(name, append(variables(), "has", "size")); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
+	}
+	for _, variable := range []string{"trigger", "visitor"} {
+		if s.known[variable].fields[name] != nil {
+			return fmt.Sprintf("did you mean \"%s.%s\"?", variable, name)
+		}
+	}
+	if unquoted(text, column) {
+		return fmt.Sprintf("if it is a text, put it in quotes: %q", name)
+	}
+	if name == "user" {
+		return `did you mean "visitor"?`
 	}
 	return "an expression sees " + strings.Join(variables(), ", ")
 }

@@ -36,9 +36,9 @@ func (s *Source) node(node ast.Node, want reflect.Type, path string) []Problem {
 	}
 	switch want.Kind() { //nolint:exhaustive // every other kind is a scalar.
 	case reflect.Struct:
-		return s.mapping(node, path, func(key string) (reflect.Type, string) { return fieldOf(want, key) })
+		return s.mapping(node, path, shapeHint(want), func(key string) (reflect.Type, string) { return fieldOf(want, key) })
 	case reflect.Map:
-		return s.mapping(node, path, func(string) (reflect.Type, string) { return want.Elem(), "" })
+		return s.mapping(node, path, shapeHint(want), func(string) (reflect.Type, string) { return want.Elem(), "" })
 	case reflect.Slice:
 		return s.sequence(node, want.Elem(), path)
 	case reflect.Interface:
@@ -52,7 +52,7 @@ func (s *Source) node(node ast.Node, want reflect.Type, path string) []Problem {
 func (s *Source) free(node ast.Node, want reflect.Type, path string) []Problem {
 	switch node.(type) {
 	case *ast.MappingNode, *ast.MappingValueNode:
-		return s.mapping(node, path, func(string) (reflect.Type, string) { return want, "" })
+		return s.mapping(node, path, "", func(string) (reflect.Type, string) { return want, "" })
 	case *ast.SequenceNode:
 		return s.sequence(node, want, path)
 	}
@@ -60,8 +60,8 @@ func (s *Source) free(node ast.Node, want reflect.Type, path string) []Problem {
 }
 
 // mapping checks the keys with typeOf, which returns nil and a fix for a key
-// that it does not know.
-func (s *Source) mapping(node ast.Node, path string, typeOf func(string) (reflect.Type, string)) []Problem {
+// that it does not know. example says how such a value is written.
+func (s *Source) mapping(node ast.Node, path, example string, typeOf func(string) (reflect.Type, string)) []Problem {
 	var values []*ast.MappingValueNode
 	switch node := node.(type) {
 	case *ast.MappingNode:
@@ -69,7 +69,7 @@ func (s *Source) mapping(node ast.Node, path string, typeOf func(string) (reflec
 	case *ast.MappingValueNode:
 		values = []*ast.MappingValueNode{node}
 	default:
-		return []Problem{s.at(node, path, "write keys with values below it", "it is %s, and should hold keys", nameOf(node))}
+		return []Problem{s.at(node, path, example, "it is %s, and should hold keys", nameOf(node))}
 	}
 	var problems []Problem
 	for _, value := range values {
@@ -120,6 +120,9 @@ func (s *Source) scalar(node ast.Node, want reflect.Type, path string) []Problem
 		return nil
 	}
 	fix := "write " + expected
+	if strings.HasSuffix(path, ".after") {
+		return []Problem{s.at(node, path, "write a number with its unit: 10s, 5m, 1h, 7d", "it is not a duration")}
+	}
 	if expected == "text" && got != "keys" && got != "a list" {
 		fix = fmt.Sprintf("put it in quotes: %q", node.GetToken().Value)
 	}
@@ -149,8 +152,8 @@ func fieldOf(of reflect.Type, key string) (reflect.Type, string) {
 			return field.Type, ""
 		}
 	}
-	if of == reflect.TypeFor[Step]() && key == "if" {
-		return nil, "put the step into a branch: `- branch: [{if: …, steps: […]}]`"
+	if fix := hint(of, key); fix != "" {
+		return nil, fix
 	}
 	if near := fault.Nearest(key, known); near != "" {
 		return nil, fmt.Sprintf("did you mean %q?", near)

@@ -144,7 +144,7 @@ func (l *linter) resolve(name, at string) map[string]actions.Spec {
 	if !ok {
 		spec, _, err := l.catalog.Find(name)
 		if err != nil {
-			l.failed(at, err)
+			l.unknown(name, at, err)
 			return nil
 		}
 		return map[string]actions.Spec{"": spec}
@@ -164,6 +164,18 @@ func (l *linter) resolve(name, at string) map[string]actions.Spec {
 			site.Name, site.Provider, verb, fault.UnsupportedProvider)
 	}
 	return specs
+}
+
+// unknown reports an action that does not exist. Who wrote the verb alone, or
+// with its object, meant the portable one.
+func (l *linter) unknown(name, at string, err error) {
+	known := l.portables()
+	i := slices.IndexFunc(known, func(verb string) bool { return strings.HasSuffix(verb, "."+name) })
+	if i < 0 {
+		l.failed(at, err)
+		return
+	}
+	l.report(at, fmt.Sprintf("did you mean %q?", known[i]), "%s", err)
 }
 
 // specs returns the distinct actions of the name, silently.
