@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -241,4 +242,9 @@ func opened(tb testing.TB, b *bus.Bus, v event.Visitor) {
 	if _, err := b.Publish(tb.Context(), event.FactSubject("botstar", event.FactWidgetOpened, "shop", session), e); err != nil {
 		tb.Fatal(err)
 	}
+}
+
+// replaceWait returns the rule with the time-out in it.
+func replaceWait(rule string, d time.Duration) string {
+	return strings.ReplaceAll(rule, "WAIT", d.String())
 }
