@@ -77,7 +77,7 @@ func (f *fields) trigger(kind string) event.Trigger {
 		t.Group = context.LooseText("groupId")
 	}
 	if previous := f.text(callPreviousID); kind == event.KindAlias && previous != "" {
-		t.Previous = &event.Visitor{AnonymousID: previous}
+		t.Previous = Former(previous)
 	}
 	return t
 }

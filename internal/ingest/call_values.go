@@ -9,6 +9,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
+
 	"github.com/parley-chat/parley/internal/event"
 )
 
@@ -50,6 +52,19 @@ func Email(text string) string {
 		return ""
 	}
 	return text
+}
+
+// Former returns who a visitor was, from the one id that an alias tells. The
+// vendors do not say of which kind it is: a UUID is what their clients call a
+// visitor whom nobody knows, and anything else may be a user id as well.
+func Former(id string) *event.Visitor {
+	switch {
+	case uuid.Validate(id) == nil:
+		return &event.Visitor{AnonymousID: id}
+	case Email(id) == id:
+		return &event.Visitor{UserID: id, Email: id}
+	}
+	return &event.Visitor{UserID: id, AnonymousID: id}
 }
 
 // Page returns the address of a page as a trigger may have it: an absolute

@@ -38,9 +38,13 @@ func Serve(t testing.TB, sources ...ingest.Mount) *Edge {
 	if err != nil {
 		t.Fatal(err)
 	}
+	identities, err := b.KV(t.Context(), bus.BucketIdentities)
+	if err != nil {
+		t.Fatal(err)
+	}
 	counts := &counter{events: map[string]int{}}
 	handler, err := ingest.New(bustest.Log(t), ingest.Options{
-		Sources: sources, Store: ingest.OnBus(b), Validate: validators.Validate, Counter: counts,
+		Sources: sources, Store: ingest.OnBus(b), Identities: ingest.OnKV(identities), Validate: validators.Validate, Counter: counts,
 	})
 	if err != nil {
 		t.Fatal(err)

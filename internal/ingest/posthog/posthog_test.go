@@ -84,7 +84,7 @@ func TestRead(t *testing.T) {
 			}},
 		},
 		"alias": {nil, `{"uuid":"e","event":"$create_alias","distinct_id":"u","properties":{"distinct_id":"u","alias":"a"}}`, ingest.Item{ID: "e", Kind: "alias", Trigger: event.Trigger{
-			Visitor: event.Visitor{UserID: "u"}, Previous: &event.Visitor{AnonymousID: "a"}, Event: "$create_alias",
+			Visitor: event.Visitor{UserID: "u"}, Previous: &event.Visitor{UserID: "a", AnonymousID: "a"}, Event: "$create_alias",
 			Properties: map[string]any{"distinct_id": "u", "alias": "a"},
 		}}},
 		"group": {nil, `{"uuid":"e","event":"$groupidentify","distinct_id":"u","properties":{"$group_type":"company","$group_key":"acme","$group_set":{"name":"Acme","email":"info@acme.test"}}}`, ingest.Item{ID: "e", Kind: "group", Trigger: event.Trigger{

@@ -41,7 +41,7 @@ func (s *Source) read(e, person ingest.Object) ingest.Item {
 		item.Trigger.Visitor.Email = ingest.Email(traits.Text("email"))
 	}
 	if alias := p.Text("alias"); item.Kind == event.KindAlias && alias != "" {
-		item.Trigger.Previous = &event.Visitor{AnonymousID: alias}
+		item.Trigger.Previous = ingest.Former(alias)
 	}
 	at, err := e.Time("timestamp")
 	item.Trigger.OccurredAt = at

@@ -146,7 +146,7 @@ func checkContent(e ingesttest.Event) error {
 			return fmt.Errorf("the group is %q, %v", tr.Group, tr.Traits)
 		}
 	case event.KindAlias:
-		if tr.Previous == nil || tr.Previous.AnonymousID == "" || tr.Visitor.UserID == "" {
+		if tr.Previous == nil || tr.Previous.Key() == "" || tr.Visitor.UserID == "" {
 			return fmt.Errorf("%+v was %+v", tr.Visitor, tr.Previous)
 		}
 	}
