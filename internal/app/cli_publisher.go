@@ -17,14 +17,16 @@ import (
 // publisherCLI is the command line of the publisher.
 type publisherCLI struct {
 	common
-	Send     sendCmd     `cmd:"" help:"Send an action for a visitor."`
-	Track    trackCmd    `cmd:"" help:"Say that something happened, as an analytics tool would."`
-	Tail     tailCmd     `cmd:"" help:"Watch what happens, as it happens."`
-	Actions  actionsCmd  `cmd:"" help:"List the actions, or describe one."`
-	Serve    serveCmd    `cmd:"" help:"Take events over HTTP, from analytics tools and others."`
-	Backfill backfillCmd `cmd:"" help:"Store events of the past from files, for back-tests."`
-	Rejected rejectedCmd `cmd:"" help:"List the events that came in and could not be taken, or show one."`
-	Replay   replayCmd   `cmd:"" help:"List what could not be done, and send it again."`
+	Send        sendCmd        `cmd:"" help:"Send an action for a visitor."`
+	Track       trackCmd       `cmd:"" help:"Say that something happened, as an analytics tool would."`
+	Tail        tailCmd        `cmd:"" help:"Watch what happens, as it happens."`
+	Actions     actionsCmd     `cmd:"" help:"List the actions, or describe one."`
+	Serve       serveCmd       `cmd:"" help:"Take events over HTTP, from analytics tools and others."`
+	Backfill    backfillCmd    `cmd:"" help:"Store events of the past from files, for back-tests."`
+	Rejected    rejectedCmd    `cmd:"" help:"List the events that came in and could not be taken, or show one."`
+	Connect     connectCmd     `cmd:"" help:"Connect an account at a vendor."`
+	Connections connectionsCmd `cmd:"" help:"List, test, rotate and revoke connections."`
+	Replay      replayCmd      `cmd:"" help:"List what could not be done, and send it again."`
 }
 
 // Publisher runs the publisher's command line and returns its exit code.

@@ -14,6 +14,7 @@ type Config struct {
 	Sessions  SessionsConfig        `yaml:"sessions"  doc:"what is kept of sessions without a page"`
 	Workflows WorkflowsConfig       `yaml:"workflows" doc:"the rules that turn triggers into commands"`
 	Ingest    IngestConfig          `yaml:"ingest"    doc:"the edge: how events come in over HTTP; see ingest.md"`
+	Vault     VaultConfig           `yaml:"vault"     doc:"the connections to vendors"`
 	Telemetry TelemetryConfig       `yaml:"telemetry" doc:"logs, metrics and health"`
 	Sites     map[string]SiteConfig `yaml:"sites"     doc:"the websites, by name; the name is lower-case letters, digits and -"`
 

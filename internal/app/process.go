@@ -2,6 +2,7 @@ package app
 
 import (
 	"io"
+	"net/http"
 	"os"
 )
 
@@ -12,6 +13,8 @@ type Process struct {
 	Env            Env
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	// Vendors, if set, reaches the vendors' OAuth servers in place of the network.
+	Vendors *http.Client
 	// Terminal says, of each stream, whether it is a terminal.
 	Terminal struct{ In, Out, Err bool }
 }

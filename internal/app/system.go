@@ -20,6 +20,7 @@ import (
 	"github.com/parley-chat/parley/internal/fault"
 	"github.com/parley-chat/parley/internal/session"
 	"github.com/parley-chat/parley/internal/telemetry"
+	"github.com/parley-chat/parley/internal/vault"
 	"github.com/parley-chat/parley/internal/worker"
 	"github.com/parley-chat/parley/internal/workflow"
 )
@@ -44,6 +45,7 @@ type System struct {
 	flows    *flows // nil when others run the workflows
 	rules    *workflow.Set
 	metrics  *telemetry.Metrics
+	vault    *vault.Vault // nil without a master key
 	listener net.Listener // nil without an address
 	edge     *edge        // nil when events come in elsewhere
 	pending  atomic.Int64 // commands that wait in our partitions
@@ -103,6 +105,9 @@ func Start(ctx context.Context, log *slog.Logger, cfg *Config, parts Parts) (_ *
 		return nil, err
 	}
 	parts.Started("NATS with JetStream", orNone(redact(s.bus.URL())))
+	if s.vault, err = openVault(ctx, log, cfg, parts.Env, s.bus, nil); err != nil {
+		return nil, fmt.Errorf("opening the vault: %w", err)
+	}
 	if err := s.startBrowsers(ctx, parts); err != nil {
 		return nil, err
 	}
@@ -280,6 +285,9 @@ func (s *System) Run(ctx context.Context) error {
 	}
 	if s.flows != nil {
 		parts = append(parts, launch(ctx, cancel, s.flows.run))
+	}
+	if s.vault != nil {
+		parts = append(parts, launch(ctx, cancel, s.vault.Run))
 	}
 	if s.edge != nil {
 		parts = append(parts, launch(ctx, cancel, s.edge.serve))

@@ -43,9 +43,6 @@ func openSeen(file string) (*seen, error) {
 	if file == "" {
 		return s, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return nil, fault.New(fault.BadConfig, "making the folder of vault.seen").Because(err)
-	}
 	return s, s.read()
 }
 
@@ -92,6 +89,9 @@ func (s *seen) add(name Name, generation uint64) error {
 	s.highest[s.key(name)] = generation
 	if s.file == "" {
 		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(s.file), 0o700); err != nil {
+		return err
 	}
 	lock, err := os.OpenFile(s.file+".lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
