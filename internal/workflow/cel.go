@@ -286,7 +286,7 @@ func estimate(env *cel.Env, tree *cel.Ast) (uint64, error) {
 func (s *scope) wrong(text string, issues *cel.Issues) error {
 	var all syntaxErrors
 	for _, issue := range issues.Errors() {
-		column := issue.Location.Column()
+		column := max(0, issue.Location.Column()) // -1 is the whole text
 		message := readable(issue.Message)
 		if slices.ContainsFunc(all, func(other *syntaxError) bool { return other.column == column }) {
 			continue
