@@ -146,7 +146,8 @@ func (b *Bus) acceptInSteps(ctx context.Context, all []acceptance) {
 	for i := range all {
 		if under[i] != nil {
 			receipt, err := under[i].Wait(ctx)
-			all[i].result.Sequence, all[i].result.Err = receipt.Sequence, err
+			// Another call may have completed what this one began.
+			all[i].result = AcceptResult{Duplicate: receipt.Duplicate, Sequence: receipt.Sequence, Err: err}
 		}
 	}
 	b.acceptTaken(ctx, all)
