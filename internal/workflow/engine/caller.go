@@ -232,9 +232,9 @@ func meaning(answer *http.Response, address string) error {
 // as JSON or as text.
 func outputOf(answer *http.Response, body []byte) json.RawMessage {
 	output := struct {
-		Status int `json:"status"`
-		Body   any `json:"body,omitempty"`
-	}{Status: answer.StatusCode}
+		Code int `json:"code"`
+		Body any `json:"body,omitempty"`
+	}{Code: answer.StatusCode}
 	kind, _, err := mime.ParseMediaType(answer.Header.Get("Content-Type"))
 	switch {
 	case len(body) == 0:
