@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -213,9 +214,7 @@ func request(ctx context.Context, call Call, body []byte, token Token) (*http.Re
 		return nil, fault.New(fault.BadConfig, "%q is not the address of a REST API", call.Base)
 	}
 	query := url.Values{}
-	for name, values := range call.Query {
-		query[name] = values
-	}
+	maps.Copy(query, call.Query)
 	if call.TokenIn != "" {
 		query.Set(call.TokenIn, token.value)
 	}

@@ -125,7 +125,7 @@ func clearBrowser(ctx context.Context, env actions.Env) (remounted bool, err err
 	return err == nil, err
 }
 
-func verifyClear(ctx context.Context, env actions.Env, in ClearProfileIn, out ClearProfileOut) (actions.Proof, error) {
+func verifyClear(ctx context.Context, env actions.Env, _ ClearProfileIn, out ClearProfileOut) (actions.Proof, error) {
 	remote := actions.Proof{Verdict: event.Confirmed}
 	if out.RemoteCleared {
 		var err error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -99,9 +100,7 @@ func (a api) call(method string, path ...string) actions.Call {
 // in adds the store to the call.
 func in(call actions.Call, env string) actions.Call {
 	query := url.Values{"env": {firstOf(env, draft)}}
-	for name, values := range call.Query {
-		query[name] = values
-	}
+	maps.Copy(query, call.Query)
 	call.Query = query
 	return call
 }

@@ -18,7 +18,7 @@ type BotAttribute map[string]any
 func (b BotAttribute) id() string { return stringOf(b["id"]) }
 
 // whole reports whether it is an attribute.
-func (b *BotAttribute) whole() bool { return b.id() != "" }
+func (b BotAttribute) whole() bool { return b.id() != "" }
 
 // AttributeValues are the values of a bot attribute.
 type AttributeValues struct {

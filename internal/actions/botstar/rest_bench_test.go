@@ -32,7 +32,8 @@ func BenchmarkREST(b *testing.B) {
 	}{
 		{"users.get", http.MethodGet, base + "/users/" + ids["user"], "botstar.users.get", nil, map[string]any{"user_id": ids["user"]}},
 		{
-			"users.update", http.MethodPatch, base + "/users/" + ids["user"], "botstar.users.update", map[string]any{"plan": "pro"},
+			"users.update", http.MethodPatch, base + "/users/" + ids["user"], "botstar.users.update",
+			map[string]any{"plan": "pro"},
 			map[string]any{"user_id": ids["user"], "attributes": map[string]any{"plan": "pro"}},
 		},
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -40,7 +41,7 @@ func TestChaos(t *testing.T) {
 		group.Go(func() {
 			for i := lane; i < commands; i += lanes {
 				name := fmt.Sprintf("Item %d", i)
-				params := map[string]any{"entity_id": ids["entity"], "name": name, "data": map[string]any{"price": fmt.Sprint(i)}}
+				params := map[string]any{"entity_id": ids["entity"], "name": name, "data": map[string]any{"price": strconv.Itoa(i)}}
 				_, err := actionstest.Do(t.Context(), a.env, botstar.Provider(), "botstar.cms_items.create", rand.Text(), params)
 				mu.Lock()
 				said[name] = err

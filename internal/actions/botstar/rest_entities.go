@@ -46,7 +46,7 @@ type Entity struct {
 	Fields []Field `json:"fields"`
 }
 
-func (e *Entity) whole() bool { return e.ID != "" }
+func (e Entity) whole() bool { return e.ID != "" }
 
 // OfEntity names an entity.
 type OfEntity struct {

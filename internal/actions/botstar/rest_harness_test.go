@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -192,9 +193,7 @@ func (a *account) furnish() map[string]string {
 	}
 	both := map[string]any{"env": "draft,live"}
 	with := func(more map[string]any) map[string]any {
-		for key, value := range both {
-			more[key] = value
-		}
+		maps.Copy(more, both)
 		return more
 	}
 	id := func(out map[string]any) string { return out["id"].(string) } //nolint:forcetypeassert // The test fails then.

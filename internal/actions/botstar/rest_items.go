@@ -17,7 +17,7 @@ import (
 // data by the unique names of the fields.
 type Item map[string]any
 
-func (i Item) id() string { return firstOf(stringOf(i["id"]), stringOf(i["_id"])) }
+func (i *Item) id() string { return firstOf(stringOf((*i)["id"]), stringOf((*i)["_id"])) }
 
 // UnmarshalJSON reads an item, and gives it the documented key of its id.
 func (i *Item) UnmarshalJSON(data []byte) error {
@@ -75,7 +75,7 @@ func listItems() actions.Spec {
 		if len(out.Items) > q.limit() {
 			return asks(env, false, fmt.Sprintf("the page has %d items, and %d is the limit", len(out.Items), q.limit()))
 		}
-		return everyID(env, out.Items, Item.id)
+		return everyID(env, out.Items, func(i Item) string { return i.id() })
 	})
 }
 

@@ -18,7 +18,7 @@ type User map[string]any
 
 func (u User) id() string { return stringOf(u["id"]) }
 
-func (u *User) whole() bool { return u.id() != "" }
+func (u User) whole() bool { return u.id() != "" }
 
 // OfUser names a user of a bot.
 type OfUser struct {

@@ -51,9 +51,8 @@ func readBackWith(
 	}
 	switch {
 	case err != nil:
-		return actions.Proof{Verdict: event.Unconfirmed, Evidence: []event.Evidence{
-			evidence(env, "read_back", "the read-back failed: "+err.Error()),
-		}}, nil
+		failed := evidence(env, "read_back", "the read-back failed: "+err.Error())
+		return actions.Proof{Verdict: event.Unconfirmed, Evidence: []event.Evidence{failed}}, nil //nolint:nilerr // It is done; only its proof is missing.
 	case last.missing:
 		return actions.Proof{Verdict: event.Unconfirmed, Evidence: []event.Evidence{evidence(env, "read_back", last.seen)}}, nil
 	}

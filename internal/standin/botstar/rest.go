@@ -121,7 +121,7 @@ func (r *REST) hosts() map[string]http.Handler {
 	return map[string]http.Handler{
 		APIHost: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			// Both forms of a path are the same, with a slash at the end and without.
-			if path := strings.TrimSuffix(req.URL.Path, "/"); path != req.URL.Path {
+			if path, slash := strings.CutSuffix(req.URL.Path, "/"); slash {
 				req = req.Clone(req.Context())
 				req.URL.Path, req.URL.RawPath = path, strings.TrimSuffix(req.URL.RawPath, "/")
 			}

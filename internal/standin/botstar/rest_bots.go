@@ -38,7 +38,7 @@ func (x *exchange) createBot() (any, *refusal) {
 	if no := x.only("name"); no != nil {
 		return nil, no
 	}
-	name, no := x.text("name", true)
+	name, no := x.text("name")
 	if no != nil {
 		return nil, no
 	}
@@ -56,13 +56,13 @@ func (x *exchange) publish() (any, *refusal) {
 	return success(), nil
 }
 
-func (s space) clone() space {
+func (s *space) clone() space {
 	copied := space{attributes: slices.Clone(s.attributes)}
 	for i := range copied.attributes {
 		copied.attributes[i].Values = maps.Clone(copied.attributes[i].Values)
 	}
-	for _, e := range s.entities {
-		copied.entities = append(copied.entities, e.clone())
+	for i := range s.entities {
+		copied.entities = append(copied.entities, s.entities[i].clone())
 	}
 	return copied
 }
@@ -120,10 +120,10 @@ func (x *exchange) createAttribute() (any, *refusal) {
 		return nil, no
 	}
 	a := attribute{ID: vendorID()}
-	if a.Name, no = x.text("name", true); no != nil {
+	if a.Name, no = x.text("name"); no != nil {
 		return nil, no
 	}
-	if a.DataType, no = x.text("data_type", true); no != nil {
+	if a.DataType, no = x.text("data_type"); no != nil {
 		return nil, no
 	}
 	if !slices.Contains([]string{"string", "number", "date"}, a.DataType) {

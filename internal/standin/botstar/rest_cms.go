@@ -23,21 +23,21 @@ type entity struct {
 	items    []item
 }
 
-func (e entity) clone() entity {
-	e.fields, e.items = slices.Clone(e.fields), slices.Clone(e.items)
-	for i := range e.items {
-		e.items[i].values = maps.Clone(e.items[i].values)
+func (e *entity) clone() entity {
+	copied := entity{id: e.id, name: e.name, fields: slices.Clone(e.fields), items: slices.Clone(e.items)}
+	for i := range copied.items {
+		copied.items[i].values = maps.Clone(copied.items[i].values)
 	}
-	return e
+	return copied
 }
 
-func (e entity) json() map[string]any {
+func (e *entity) json() map[string]any {
 	return map[string]any{"id": e.id, "name": e.name, "fields": append([]field{}, e.fields...)}
 }
 
-func (e entity) has(unique string) bool { return e.at(unique) >= 0 }
+func (e *entity) has(unique string) bool { return e.at(unique) >= 0 }
 
-func (e entity) at(unique string) int {
+func (e *entity) at(unique string) int {
 	return slices.IndexFunc(e.fields, func(f field) bool { return f.UniqueName == unique })
 }
 
@@ -108,7 +108,7 @@ func (x *exchange) createEntity() (any, *refusal) {
 		return nil, no
 	}
 	e := entity{id: vendorID(), fields: builtIn()}
-	if e.name, no = x.text("name", true); no != nil {
+	if e.name, no = x.text("name"); no != nil {
 		return nil, no
 	}
 	if fields, ok := x.body["fields"].([]any); ok && len(fields) > 0 {
@@ -176,7 +176,7 @@ func (x *exchange) updateEntity() (any, *refusal) {
 	if no != nil {
 		return nil, no
 	}
-	name, no := x.text("name", true)
+	name, no := x.text("name")
 	if no != nil {
 		return nil, no
 	}

@@ -83,7 +83,7 @@ func (x *exchange) createItem() (any, *refusal) {
 	if no != nil {
 		return nil, no
 	}
-	if _, no := x.text("name", true); no != nil {
+	if _, no := x.text("name"); no != nil {
 		return nil, no
 	}
 	for _, e := range found {

@@ -210,17 +210,17 @@ func (x *exchange) only(names ...string) *refusal {
 	return nil
 }
 
-// text returns a text of the body; needed says that it must be there, and not
-// be longer than a name may be.
-func (x *exchange) text(name string, needed bool) (string, *refusal) {
+// text returns a text of the body, which must be there, and not be longer than a
+// name may be.
+func (x *exchange) text(name string) (string, *refusal) {
 	value, there := x.body[name]
 	text, ok := value.(string)
 	switch {
 	case there && !ok:
 		return "", refuse(http.StatusBadRequest, "invalid_property", "%s must be a string", name)
-	case needed && text == "":
+	case text == "":
 		return "", refuse(http.StatusBadRequest, "missing_property", "%s is required", name)
-	case needed && len([]rune(text)) > maxName:
+	case len([]rune(text)) > maxName:
 		return "", refuse(http.StatusBadRequest, "invalid_property", "%s is longer than %d characters", name, maxName)
 	}
 	return text, nil

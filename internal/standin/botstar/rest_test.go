@@ -380,15 +380,16 @@ func TestRESTShares(t *testing.T) {
 	t.Parallel()
 	o := openOffice(t)
 	run := func() (bad int, seen string) {
+		var all strings.Builder
 		o.api.Set(botstar.RESTFaults{Seed: 7, Shares: []botstar.RESTShare{{Share: 0.3, Fault: botstar.RESTFault{Status: 503, RetryAfter: "1"}}}})
 		for range 100 {
 			status, _ := o.ask("GET", "/bots", "")
 			if status == 503 {
 				bad++
 			}
-			seen += fmt.Sprint(status, " ")
+			fmt.Fprint(&all, status, " ")
 		}
-		return bad, seen
+		return bad, all.String()
 	}
 	first, once := run()
 	_, again := run()

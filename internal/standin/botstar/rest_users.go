@@ -151,10 +151,10 @@ func (x *exchange) createUserAttribute() (any, *refusal) {
 	}
 	f := userField{ID: vendorID()}
 	var no *refusal
-	if f.Name, no = x.text("field_name", true); no != nil {
+	if f.Name, no = x.text("field_name"); no != nil {
 		return nil, no
 	}
-	if f.Type, no = x.text("field_type", true); no != nil {
+	if f.Type, no = x.text("field_type"); no != nil {
 		return nil, no
 	}
 	if !slices.Contains([]string{"string", "number", "date", "boolean"}, f.Type) {
