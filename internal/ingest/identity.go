@@ -66,7 +66,7 @@ type found struct {
 type resolved struct {
 	visitor event.Visitor
 	// previous is set for the one event that tells of a merge. told says, once
-	// the event is stored, that it has.
+	// the event is stored, that it has; it is nil when there is nothing to say.
 	previous *event.Visitor
 	told     func(ctx context.Context) error
 }
@@ -82,7 +82,7 @@ func (r *resolver) resolve(ctx context.Context, site, key string, v event.Visito
 	if err != nil {
 		return resolved{}, err
 	}
-	out := resolved{visitor: who, told: func(context.Context) error { return nil }}
+	out := resolved{visitor: who}
 	lesser, err := r.lesser(ctx, site, v, who, alias)
 	if err != nil {
 		return resolved{}, err

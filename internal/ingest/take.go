@@ -33,46 +33,66 @@ func (e *Edge) take(ctx context.Context, m *mount, r *Request, items []Item) ([]
 			return nil, err
 		}
 	}
-	results := make([]Result, len(items))
-	var (
-		events []ready
-		places []int
-	)
+	results, all, errs := make([]Result, len(items)), make([]ready, len(items)), make([]*fault.Error, len(items))
+	groups := byVisitor(items)
+	eachGroup(groups, func(i int) { all[i], errs[i] = e.one(ctx, m, r, &items[i], &results[i]) })
+	var places []int
 	for i := range items {
-		item := &items[i]
-		results[i].ID = item.ID
-		one, err := e.prepare(ctx, m, r, item)
-		switch {
-		case err == nil:
-			results[i].ID = one.Envelope.ID
-			if r.past {
-				one.Subject = event.PastSubject(one.Subject)
-			}
-			events, places = append(events, one), append(places, i)
-		case fault.Retryable(err) || err.Code == fault.Expired:
-			return nil, err // The bus is away. Nothing is wrong with the event.
-		default:
-			results[i].Rejected = err
-			if err := e.rejectItem(ctx, m, r, item, err); err != nil {
-				return nil, err
-			}
+		if errs[i] != nil {
+			return nil, errs[i]
+		}
+		if results[i].Rejected == nil {
+			places = append(places, i)
 		}
 	}
-	if err := e.accept(ctx, m, r, items, events, places, results); err != nil {
+	if err := e.accept(ctx, m, r, items, all, places, results); err != nil {
 		return nil, err
+	}
+	if e.resolver != nil {
+		eachGroup(groups, func(i int) { e.tell(ctx, all[i], results[i]) })
 	}
 	return results, nil
 }
 
-// accept stores the events, and writes their fates into the results at their
-// places.
-func (e *Edge) accept(ctx context.Context, m *mount, r *Request, items []Item, events []ready, places []int, results []Result) *fault.Error {
-	if len(events) == 0 {
+// one makes one item ready to be stored, or puts it on the rejected list. An
+// error means that neither could be done, and nothing is wrong with the event.
+func (e *Edge) one(ctx context.Context, m *mount, r *Request, item *Item, result *Result) (ready, *fault.Error) {
+	result.ID = item.ID
+	one, err := e.prepare(ctx, m, r, item)
+	switch {
+	case err == nil:
+		result.ID = one.Envelope.ID
+		if r.past {
+			one.Subject = event.PastSubject(one.Subject)
+		}
+		return one, nil
+	case fault.Retryable(err) || err.Code == fault.Expired:
+		return ready{}, later(err) // The bus is away.
+	}
+	result.Rejected = err
+	return ready{}, e.rejectItem(ctx, m, r, item, err)
+}
+
+// tell notes that the merge of two visitors, which a stored event tells of, has
+// been told. If that fails, a later event tells of it again.
+func (e *Edge) tell(ctx context.Context, one ready, result Result) {
+	if one.told == nil || result.Conflict {
+		return
+	}
+	if err := one.told(ctx); err != nil {
+		e.log.LogAttrs(ctx, slog.LevelDebug, "merge of two visitors is not noted as told", slog.Any(telemetry.AttrErr, err))
+	}
+}
+
+// accept stores the events of the places, and writes their fates into the
+// results.
+func (e *Edge) accept(ctx context.Context, m *mount, r *Request, items []Item, all []ready, places []int, results []Result) *fault.Error {
+	if len(places) == 0 {
 		return nil
 	}
-	batch := make([]Event, len(events))
-	for i := range events {
-		batch[i] = events[i].Event
+	batch := make([]Event, len(places))
+	for i, place := range places {
+		batch[i] = all[place].Event
 	}
 	var failed *fault.Error
 	counts := map[string]int{}
@@ -81,7 +101,6 @@ func (e *Edge) accept(ctx context.Context, m *mount, r *Request, items []Item, e
 		switch {
 		case stored.Err != nil:
 			failed = fault.From(fmt.Errorf("storing an event: %w", stored.Err))
-			continue
 		case stored.Conflict:
 			counts["conflict"]++
 			result.Conflict = true
@@ -90,15 +109,11 @@ func (e *Edge) accept(ctx context.Context, m *mount, r *Request, items []Item, e
 			if err := e.reject(ctx, m, r, &items[places[i]], conflict); err != nil {
 				failed = err
 			}
-			continue
 		case stored.Duplicate:
 			counts["duplicate"]++
 			result.Duplicate = true
 		default:
 			counts["accepted"]++
-		}
-		if err := events[i].told(ctx); err != nil { // A later event tells it again.
-			e.log.LogAttrs(ctx, slog.LevelDebug, "merge of two visitors is not noted as told", slog.Any(telemetry.AttrErr, err))
 		}
 	}
 	for outcome, n := range counts {
@@ -163,7 +178,7 @@ func (e *Edge) prepare(ctx context.Context, m *mount, r *Request, item *Item) (r
 func (e *Edge) finish(ctx context.Context, m *mount, kind string, t event.Trigger, envelope event.Envelope, sum []byte) (ready, *fault.Error) {
 	alias := t.Previous
 	t.Previous = nil
-	who := resolved{visitor: t.Visitor, previous: alias, told: func(context.Context) error { return nil }}
+	who := resolved{visitor: t.Visitor, previous: alias}
 	data, err := e.encode(&envelope, t) // Before the visitor is linked: a wrong event leaves no trace.
 	if err != nil {
 		return ready{}, fault.From(err)
