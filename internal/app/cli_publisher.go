@@ -26,6 +26,7 @@ type publisherCLI struct {
 	Rejected    rejectedCmd    `cmd:"" help:"List the events that came in and could not be taken, or show one."`
 	Connect     connectCmd     `cmd:"" help:"Connect an account at a vendor."`
 	Connections connectionsCmd `cmd:"" help:"List, test, rotate and revoke connections."`
+	Workflows   workflowsCmd   `cmd:"" help:"Workflows: list, check, compare, test on the past, publish, run, repeat."`
 	Replay      replayCmd      `cmd:"" help:"List what could not be done, and send it again."`
 }
 

@@ -20,9 +20,17 @@ import (
 type Event struct {
 	Subject  string
 	Envelope event.Envelope
-	// At is when the stream stored it, and Sequence its number there.
-	At       time.Time
+	// At is when it was stored, or happened where it was filled in later.
+	At time.Time
+	// Log names what it was read from, and Sequence is its number there.
+	Log      string
 	Sequence uint64
+}
+
+// Place is how far a log was read.
+type Place struct {
+	Sequence uint64 `json:"sequence"` // of the last event
+	Events   int64  `json:"events"`
 }
 
 // Options say what is tested. Rules, Sites and Schemas are needed.
@@ -97,18 +105,17 @@ func (t *Test) Run(ctx context.Context, events iter.Seq2[Event, error]) error {
 	return context.Cause(ctx)
 }
 
-// Sequence returns the number of the last event of the stream that begins with
-// the word, "in" or "evt": a test that was resumed goes on behind it.
-func (t *Test) Sequence(word string) uint64 { return t.report.Read[word] }
+// Place returns how far the log was read: a test that was resumed goes on behind
+// that.
+func (t *Test) Place(log string) Place { return t.report.Read[log] }
 
 // fold lets one event happen to every version.
 func (t *Test) fold(e Event) {
 	r := &t.report
-	word := wordOf(e.Subject)
 	if r.Read == nil {
-		r.Read = map[string]uint64{}
+		r.Read = map[string]Place{}
 	}
-	r.Read[word] = max(r.Read[word], e.Sequence)
+	r.Read[e.Log] = Place{e.Sequence, r.Read[e.Log].Events + 1}
 	if r.From.IsZero() {
 		r.From = e.At
 		t.tested.begin(e.At)
@@ -122,7 +129,7 @@ func (t *Test) fold(e Event) {
 	r.To = e.At
 	r.Events++
 	in, ok := machine.ReadInput(e.Subject, e.Envelope, e.At)
-	if !ok || !acts(word, e.Envelope) {
+	if !ok || !acts(wordOf(e.Subject), e.Envelope) {
 		r.Passed++
 		return
 	}

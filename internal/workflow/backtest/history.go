@@ -8,15 +8,6 @@ import (
 	"github.com/parley-chat/parley/internal/event"
 )
 
-// Filters returns the subjects of the history that a test needs, of the stream
-// of triggers and of the stream of facts; "" means every site.
-func Filters(site string) (flow, events []string) {
-	if site == "" {
-		site = "*"
-	}
-	return []string{"in.*.*." + site + ".*"}, []string{"evt.*.*.*." + site + ".*"}
-}
-
 // Merge yields the events of both histories in the order of their times. Both
 // are in order themselves.
 func Merge(a, b iter.Seq2[Event, error]) iter.Seq2[Event, error] {

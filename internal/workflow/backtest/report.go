@@ -18,9 +18,8 @@ type Report struct {
 	// of that time had caused.
 	Events int64 `json:"events"`
 	Passed int64 `json:"passed"`
-	// Read are the sequences of the last events, by the first token of their
-	// subjects.
-	Read map[string]uint64 `json:"read"`
+	// Read is how far the logs were read, by their names.
+	Read map[string]Place `json:"read"`
 	// Tested is the version that was tested, Versus the other one.
 	Tested Found  `json:"tested"`
 	Versus *Found `json:"versus,omitempty"`
