@@ -22,10 +22,11 @@ import (
 
 // filled is a bus to fill, and a configuration with one site.
 type filled struct {
-	t   testing.TB
-	dir string
-	url string
-	bus *bus.Bus
+	t      testing.TB
+	dir    string
+	url    string
+	bus    *bus.Bus
+	server *bustest.Server
 }
 
 const filledConfig = `
@@ -41,7 +42,7 @@ ingest:
 func fill(t testing.TB) filled {
 	t.Helper()
 	server := bustest.Serve(t)
-	f := filled{t: t, dir: t.TempDir(), url: server.URL(), bus: server.Bus()}
+	f := filled{t: t, dir: t.TempDir(), url: server.URL(), bus: server.Bus(), server: server}
 	f.write("parley.yaml", []byte(filledConfig))
 	return f
 }
@@ -222,6 +223,37 @@ func TestBackfillGoesOnWhereItStopped(t *testing.T) {
 				t.Errorf("%d events are stored, want %d", len(past), good)
 			}
 		})
+	}
+}
+
+// A server that goes away and comes back costs time, and no event.
+func TestBackfillOutlivesTheServer(t *testing.T) {
+	t.Parallel()
+	f := fill(t)
+	const good = 1000
+	file := f.write("rows.json", []byte(rows(good)))
+	back := make(chan struct{})
+	terminal := &stopper{after: 2, stop: func(error) {
+		f.server.Stop()
+		go func() {
+			defer close(back)
+			f.server.Start()
+		}()
+	}}
+	code, counted, _, _ := f.run(t.Context(), terminal, file, "--source", "ga4export", "--rate", "1500")
+	<-back
+	// What was stored just before the answer got lost is a duplicate then.
+	if counted.Lines != good || counted.Stored+counted.Duplicate != good || code != 0 {
+		t.Errorf("it ends with %d and %+v:\n%s", code, counted, terminal.shown.String())
+	}
+	past := f.stored(event.PastFilter())
+	for id, n := range past {
+		if n != 1 {
+			t.Errorf("the event %s is stored %d times", id, n)
+		}
+	}
+	if len(past) != good {
+		t.Errorf("%d events are stored, want %d", len(past), good)
 	}
 }
 

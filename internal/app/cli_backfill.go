@@ -43,9 +43,10 @@ func (f *backfillCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	job := &backfill{cli: c, cmd: f, limit: rate.NewLimiter(rate.Inf, 0)}
+	job := &backfill{cli: c, cmd: f, limit: rate.NewLimiter(rate.Inf, 0), batch: backfillLines}
 	if f.Rate > 0 {
-		job.limit = rate.NewLimiter(rate.Limit(f.Rate), backfillLines)
+		job.batch = max(1, min(f.Rate/5, backfillLines))
+		job.limit = rate.NewLimiter(rate.Limit(f.Rate), job.batch)
 	}
 	options, err := job.prepare(cfg)
 	if err != nil {
