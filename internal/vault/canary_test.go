@@ -89,7 +89,11 @@ func TestNoSecretIsFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	said.show(log, w.master)
+	said.show(log, v)
 	said.show(log, v.Source(hand))
+	consent := w.ask(vault.Name{Provider: oauth.HubSpot})
+	said.show(log, consent)
+	consent.Close(t.Context())
 	for _, field := range strings.FieldsFunc(text.Reveal(), func(r rune) bool { return r == '"' }) {
 		if len(field) > 40 && !strings.Contains(field, "type.googleapis") {
 			secrets = append(secrets, field)
