@@ -17,8 +17,8 @@ import (
 
 // SiteREST is how a site reaches its vendor's.REST API.
 type SiteREST struct {
-	Token    Secret `yaml:"token"     doc:"the API token of the vendor's account, as file:/path, or env:NAME of a variable with its path; the file is read again when the vendor refuses the token, and when it has changed; empty means no REST API"`
-	BotToken Secret `yaml:"bot_token" doc:"the bot's own access token, for botstar.messages.broadcast; given as token is"`
+	Token    Secret `yaml:"token"     doc:"the API token of the vendor's account, as file:/path, or env:NAME of a variable with its path; the file is read again when the vendor refuses the token, and when it has changed; empty means the one of the site's connection, see publisher connect"`
+	BotToken Secret `yaml:"bot_token" doc:"the bot's own access token, for botstar.messages.broadcast; given as token is; empty means the one of the connection with the principal bot"`
 	BaseURL  string `yaml:"base_url"  doc:"the address of the API, where it is not the vendor's own; https, or http on this machine"`
 }
 

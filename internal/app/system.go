@@ -69,7 +69,7 @@ type Parts struct {
 	TrustSPKI []string
 	// Roots and Tokens lead the clients of REST APIs to stand-ins, as the browsers
 	// are led. Nil means the system's authorities, and the tokens of the
-	// configuration.
+	// configuration and of connections.
 	Roots  *x509.CertPool
 	Tokens actions.TokenSource
 	// Pictures makes the pages as large as a desk's screen, with images, for the
