@@ -2,6 +2,7 @@ package ingesttest
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"maps"
 	"net/http"
@@ -28,10 +29,13 @@ const (
 // Flaky is a proxy that breaks the way to an edge.
 type Flaky struct {
 	// URL is its address, without a slash at the end.
-	URL    string
-	target string
-	client *http.Client
-	fates  []Fate
+	URL string
+	// OnRefusal, if set before the first request, is called whenever the edge
+	// itself refuses one, before the sender is told.
+	OnRefusal func()
+	target    string
+	client    *http.Client
+	fates     []Fate
 
 	mu    sync.Mutex
 	count map[Fate]int
@@ -115,10 +119,11 @@ func (f *Flaky) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// forward sends the request on, and notes an answer that is a refusal.
+// forward sends the request on, whether the sender still waits or not, and notes
+// an answer that is a refusal.
 func (f *Flaky) forward(r *http.Request, body []byte) (*http.Response, error) {
 	//nolint:gosec // The target is an edge of the test.
-	on, err := http.NewRequestWithContext(r.Context(), r.Method, f.target+r.URL.RequestURI(), bytes.NewReader(body))
+	on, err := http.NewRequestWithContext(context.WithoutCancel(r.Context()), r.Method, f.target+r.URL.RequestURI(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -132,6 +137,9 @@ func (f *Flaky) forward(r *http.Request, body []byte) (*http.Response, error) {
 
 func (f *Flaky) note(refusal string) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.bad = append(f.bad, refusal)
+	f.mu.Unlock()
+	if f.OnRefusal != nil {
+		f.OnRefusal()
+	}
 }

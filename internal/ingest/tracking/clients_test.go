@@ -21,7 +21,13 @@ const (
 
 func serve(t *testing.T) *ingesttest.Edge {
 	t.Helper()
-	settings := ingest.Settings{Name: "sdk", Type: tracking.Provider, Secrets: [][]byte{[]byte(writeKey)}}
+	return serveQuota(t, 0)
+}
+
+// serveQuota is serve with a quota of events a second.
+func serveQuota(t *testing.T, quota float64) *ingesttest.Edge {
+	t.Helper()
+	settings := ingest.Settings{Name: "sdk", Type: tracking.Provider, Secrets: [][]byte{[]byte(writeKey)}, Quota: quota}
 	source, err := tracking.New(settings)
 	if err != nil {
 		t.Fatal(err)
@@ -167,5 +173,47 @@ func TestClientsAreRefused(t *testing.T) {
 	}
 	if n := len(edge.Events()); n != 0 || len(way.Refusals()) == 0 || way.Met(ingesttest.Pass) != len(way.Refusals()) {
 		t.Errorf("%d events are stored; %d requests, refused %v", n, way.Met(ingesttest.Pass), way.Refusals())
+	}
+}
+
+// TestClientsWait: while the edge has enough, or is in maintenance, clients try
+// again, and no event gets lost.
+func TestClientsWait(t *testing.T) {
+	t.Parallel()
+	t.Run("over the quota", func(t *testing.T) {
+		t.Parallel()
+		edge := serveQuota(t, 30)
+		way := ingesttest.Break(t, edge.URL, 1)
+		reports := ingesttest.RunNode(t, "segment.mjs", way.URL, writeKey, rounds)
+		checkOnce(t, edge, reports, 6*rounds)
+		checkRefusals(t, way, "POST /v1/batch: 429 Too Many Requests")
+	})
+	t.Run("maintenance", func(t *testing.T) {
+		t.Parallel()
+		edge := serve(t)
+		edge.Handler.SetMaintenance(true)
+		way := ingesttest.Break(t, edge.URL, 1)
+		way.OnRefusal = func() {
+			if n := edge.Counted("accepted"); n != 0 {
+				t.Errorf("%d events are stored during maintenance", n)
+			}
+			edge.Handler.SetMaintenance(false)
+		}
+		checkOnce(t, edge, ingesttest.RunGo(t, "segment", way.URL, writeKey, 1), 6)
+		checkRefusals(t, way, "POST /v1/batch: 503 Service Unavailable")
+	})
+}
+
+// checkRefusals tests that the edge refused something, and always like this.
+func checkRefusals(t *testing.T, way *ingesttest.Flaky, want string) {
+	t.Helper()
+	refusals := way.Refusals()
+	if len(refusals) == 0 {
+		t.Error("nothing was refused: the test has shown nothing")
+	}
+	for _, refusal := range refusals {
+		if refusal != want {
+			t.Errorf("the edge refused with %q, want %q", refusal, want)
+		}
 	}
 }

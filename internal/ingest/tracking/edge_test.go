@@ -3,6 +3,7 @@ package tracking_test
 import (
 	"bytes"
 	"compress/gzip"
+	"maps"
 	"net/http"
 	"testing"
 
@@ -16,9 +17,7 @@ import (
 func post(t *testing.T, edge *ingesttest.Edge, path, body string, header map[string]string) (status int, answer string) {
 	t.Helper()
 	h := map[string]string{"Content-Type": "application/json", "Authorization": "Basic d2stNzo="} // wk-7:
-	for name, value := range header {
-		h[name] = value
-	}
+	maps.Copy(h, header)
 	return ingesttest.Deliver(t, ingesttest.Webhook{Method: http.MethodPost, URL: edge.URL + path, Header: h, Body: body})
 }
 

@@ -3,7 +3,7 @@
 import { PostHog } from "posthog-node";
 
 const [host, key, count] = process.argv.slice(2);
-const client = new PostHog(key, { host, flushAt: 7, flushInterval: 50, fetchRetryCount: 20, fetchRetryDelay: 100, requestTimeout: 700 });
+const client = new PostHog(key, { host, flushAt: 7, flushInterval: 50, fetchRetryCount: 20, fetchRetryDelay: 100, requestTimeout: 2000 });
 const ids = [];
 client.on("error", (error) => console.error(String(error)));
 const uuid = () => {

@@ -9,7 +9,7 @@ const analytics = new Analytics(writeKey, {
 	flushInterval: 50,
 	logLevel: "silly",
 	retryCount: 20,
-	timeout: 700,
+	timeout: 2000,
 	axiosRetryConfig: { retries: 20, retryDelay: () => 100 },
 });
 const sent = [];

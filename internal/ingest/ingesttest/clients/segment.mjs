@@ -9,7 +9,7 @@ const analytics = new Analytics({
 	flushAt: 7,
 	flushInterval: 50,
 	maxRetries: 20,
-	httpRequestTimeout: 700,
+	httpRequestTimeout: 2000,
 });
 const report = (ctx, error) =>
 	console.log(JSON.stringify({ id: ctx?.event?.messageId ?? "", kind: ctx?.event?.type ?? "", ok: !error, error: error ? String(error?.reason ?? error) : "" }));
