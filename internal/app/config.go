@@ -99,7 +99,7 @@ type SourceConfig struct {
 	Open    bool              `yaml:"open"     doc:"take events that nothing proves"`
 	Quota   string            `yaml:"quota"    doc:"how many events it may send, such as 100/s or 6000/m; empty means no limit"`
 	Origins []string          `yaml:"origins"  doc:"web pages that may send from a browser, such as https://shop.example.com"`
-	Mapping map[string]string `yaml:"mapping"  doc:"where the fields of an event are, for plain and cloudevents: /user/id, user.id, . for the whole event, or =text"`
+	Mapping map[string]string `yaml:"mapping"  doc:"where the fields of an event are, for plain and cloudevents: /user/id, user.id, . for the whole event, or =text; of ga4 max_value: 500 for Analytics 360, and of botstar environment: live or test"`
 }
 
 // TelemetryConfig says how the process tells what it does.
