@@ -14,8 +14,7 @@ const together = 16
 // are about different visitors.
 func byVisitor(items []Item) [][]int {
 	parent := make([]int, len(items))
-	var root func(i int) int
-	root = func(i int) int {
+	root := func(i int) int {
 		for parent[i] != i {
 			parent[i] = parent[parent[i]]
 			i = parent[i]

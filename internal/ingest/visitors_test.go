@@ -20,7 +20,10 @@ func TestByVisitor(t *testing.T) {
 	alias.Trigger.Previous = &event.Visitor{AnonymousID: "a4"}
 	items := []Item{
 		item("", "", "a1"), item("u2", "", ""), item("", "", "a4"), item("u1", "", "a1"), item("", "e@x", ""), item("u1", "E@X", ""),
-		alias, {}, item("u4", "", "u2"), {},
+		alias,
+		{},
+		item("u4", "", "u2"),
+		{},
 	}
 	want := [][]int{{0, 3, 4, 5}, {1}, {2, 6}, {7}, {8}, {9}}
 	if diff := cmp.Diff(want, byVisitor(items)); diff != "" {
