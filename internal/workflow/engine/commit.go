@@ -15,8 +15,9 @@ import (
 const (
 	// fullAt is how many messages a commit may have before the next one begins.
 	fullAt = 400
-	// mostAt is the most that it may have: the server takes no more.
-	mostAt = 950
+	// mostAt is the most that it may have, and mostBytes about how large it may
+	// be: the server takes no more.
+	mostAt, mostBytes = 950, 4 << 20
 	// runsKept is how long the record of a run that ended is kept.
 	runsKept = 30 * 24 * time.Hour
 )
@@ -30,8 +31,8 @@ type group struct {
 	change   machine.Effects
 	at       position
 	inputs   int
-	began    time.Time
 	buried   []letter
+	bytes    int // about
 	place    int // of the position among the messages
 }
 
@@ -48,20 +49,41 @@ func newGroup() *group {
 }
 
 // empty reports whether the group only moves the position.
-func (g *group) empty() bool { return g.messages() == 1 && len(g.timers) == 0 }
+func (g *group) empty() bool { return g.messages() == 1 }
 
 // messages returns how many messages the commit will have.
 func (g *group) messages() int {
-	return len(g.sessions) + len(g.sites) + len(g.change.Messages) + len(g.change.Calls) + len(g.change.Ended) + 1
+	return len(g.sessions) + len(g.sites) + len(g.change.Messages) + len(g.change.Calls) + len(g.change.Ended) + len(g.timers) + 1
 }
 
-// weight returns how many messages the change adds at most.
-func weight(c machine.Change) int {
-	return len(c.Sessions) + len(c.Sites) + len(c.Messages) + len(c.Calls) + len(c.Ended)
+// full reports whether the group has room for so much more.
+func (g *group) full(messages, bytes int) bool {
+	return g.messages()+messages > mostAt || g.bytes+bytes > mostBytes
+}
+
+// weight returns how many messages the change adds at most, and about how large
+// they are.
+func weight(c machine.Change) (messages, bytes int) {
+	messages = len(c.Sessions) + len(c.Sites) + len(c.Messages) + len(c.Calls) + len(c.Ended) + len(c.Timers)
+	for _, s := range c.Sessions {
+		bytes += s.Size()
+	}
+	for _, run := range c.Ended {
+		bytes += run.Size()
+	}
+	for _, m := range c.Messages {
+		bytes += len(m.Envelope.Data)
+	}
+	for _, call := range c.Calls {
+		bytes += 2 * len(call.Body) // It is base64.
+	}
+	return messages, bytes + 512*messages
 }
 
 // add adds what a step did.
 func (g *group) add(c machine.Change) {
+	_, bytes := weight(c)
+	g.bytes += bytes
 	for _, s := range c.Sessions {
 		g.sessions[event.RunsSubject(s.Site, s.Key)] = s
 	}

@@ -108,7 +108,7 @@ func (l ledger) check(t *testing.T, chains int, poison []string) {
 func TestW4Kills(t *testing.T) {
 	t.Parallel()
 	const seed, kills, visitors = 20261125, 12, 40
-	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // It is a test.
+	random := rand.New(rand.NewPCG(seed, 0))
 	s := bustest.Serve(t)
 	b := s.Bus()
 	processes := []*exec.Cmd{startProcess(t, s)}
@@ -168,6 +168,7 @@ func TestW4Kills(t *testing.T) {
 
 // answer answers every command as a worker would, until the test ends.
 func answer(t *testing.T, b *bus.Bus) {
+	t.Helper()
 	for d, err := range b.Read(t.Context(), bus.ReadOptions{Stream: bus.StreamFlow, Filters: []string{"go.*.*.*.*.*.*"}, Follow: true}) {
 		if err != nil {
 			return // The bus is closed.

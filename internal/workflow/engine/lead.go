@@ -44,7 +44,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			default:
 				e.log.LogAttrs(ctx, slog.LevelWarn, "workflows begin anew", slog.Any("err", err))
 			}
-			rest(ctx, retryPause)
+			rest(ctx)
 		}
 		return nil
 	})
@@ -54,9 +54,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	return nil
 }
 
-// rest waits, or until ctx ends.
-func rest(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
+// rest waits before another try, or until ctx ends.
+func rest(ctx context.Context) {
+	timer := time.NewTimer(retryPause)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -213,7 +213,7 @@ func (l *leader) fold(ctx, work context.Context) error {
 				return nil //nolint:nilerr // It ends, and nothing was folded.
 			}
 			l.log.LogAttrs(ctx, slog.LevelWarn, "workflows wait for their records", slog.Any("err", err))
-			rest(ctx, retryPause)
+			rest(ctx)
 		}
 	}
 	for ctx.Err() == nil {
@@ -246,15 +246,16 @@ func (l *leader) catchUp(ctx context.Context) error {
 		for {
 			d, ok, err := l.bus.Last(ctx, filter)
 			if err == nil {
-				if ok {
+				// What is older than the first leader is not read.
+				if ok && !d.StoredAt.Before(l.at.Since) {
 					last = max(last, d.Sequence)
 				}
 				break
 			}
 			if ctx.Err() != nil {
-				return nil //nolint:nilerr // The caller sees the end.
+				return context.Cause(ctx) //nolint:wrapcheck // It only ends the loop.
 			}
-			rest(ctx, retryPause)
+			rest(ctx)
 		}
 	}
 	read := l.at.Events
@@ -292,7 +293,7 @@ func (l *leader) step(ctx, work context.Context, m message) error {
 			return context.Cause(ctx) //nolint:wrapcheck // It only ends the loop.
 		case fault.Retryable(err):
 			l.log.LogAttrs(ctx, slog.LevelWarn, "workflows wait for their records", slog.Any("err", err))
-			rest(ctx, retryPause)
+			rest(ctx)
 		default:
 			l.open.buried = append(l.open.buried, letter{m.d, err})
 			l.open.change.Marks = append(l.open.change.Marks, machine.Mark{What: machine.MarkRefused})
@@ -303,11 +304,12 @@ func (l *leader) step(ctx, work context.Context, m message) error {
 
 // took adds what a step did to the open group, or to a new one when that is full.
 func (l *leader) took(work context.Context, m message, change machine.Change) error {
-	if weight(change) > mostAt {
-		l.open.buried = append(l.open.buried, letter{m.d, fault.New(fault.TooLarge, "it leads to %d messages at once", weight(change))})
+	messages, bytes := weight(change)
+	if messages > mostAt-1 || bytes > mostBytes {
+		l.open.buried = append(l.open.buried, letter{m.d, fault.New(fault.TooLarge, "it leads to %d messages of %d bytes at once", messages, bytes)})
 		return nil
 	}
-	if l.open.messages()+weight(change) > mostAt {
+	if l.open.full(messages, bytes) {
 		if err := l.settle(work); err != nil {
 			return err
 		}

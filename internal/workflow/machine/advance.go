@@ -87,9 +87,9 @@ func (f *fold) do(s *Session, run *Run, p *workflow.Program, thread *Thread, op 
 	return false, fault.New(fault.InternalError, "the op %q is unknown", op.Kind)
 }
 
-// vars returns the variables that the op's expressions see. With an event, that
-// is what `event` is.
-func (f *fold) vars(run *Run, p *workflow.Program, op *workflow.Op, event *workflow.Happened) (*workflow.Vars, error) {
+// vars returns the variables that the op's expressions see. When something
+// happened just now, that is what `event` is.
+func (f *fold) vars(run *Run, p *workflow.Program, op *workflow.Op, happened *workflow.Happened) (*workflow.Vars, error) {
 	scene := workflow.Scene{
 		Visitor: run.Visitor, Steps: map[string]workflow.Outcome{},
 		Run: workflow.RunInfo{ID: run.ID, Version: p.Version, StartedAt: run.StartedAt, Now: f.in.At},
@@ -99,8 +99,8 @@ func (f *fold) vars(run *Run, p *workflow.Program, op *workflow.Op, event *workf
 		return nil, err
 	}
 	scene.Site, _ = f.m.sites(run.Site)
-	scene.Event = event
-	if event == nil && op != nil && op.Event != workflow.End {
+	scene.Event = happened
+	if happened == nil && op != nil && op.Event != workflow.End {
 		if moment, ok := run.Events[p.Ops[op.Event].ID]; ok {
 			woke, _, err := workflow.ReadHappened(moment.envelope())
 			if err != nil {

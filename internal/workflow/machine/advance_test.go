@@ -1,7 +1,7 @@
 package machine
 
 import (
-	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +31,8 @@ steps:
         steps: [{action: botstar.widget.close}]
   - action: botstar.widget.boot
 `, func(s *sim) { s.track("VIP"); s.track("Other"); s.track("None") },
-			[]string{"open", "boot", "close", "boot", "boot"}, nil,
+			[]string{"open", "boot", "close", "boot", "boot"},
+			nil,
 		},
 		{
 			"else", `
@@ -61,7 +62,8 @@ steps:
 				s.track("B")
 				s.answer(s.last(), event.Failed, "")
 			},
-			[]string{"open", "boot", "open", "close"}, []string{"rule succeeded"},
+			[]string{"open", "boot", "open", "close"},
+			[]string{"rule succeeded"},
 		},
 		{
 			"a failure ends it", `
@@ -110,7 +112,8 @@ steps:
 				}
 				s.pass(24 * time.Hour)
 			},
-			[]string{"open", "close", "boot"}, nil,
+			[]string{"open", "close", "boot"},
+			nil,
 		},
 		{
 			"arms that run beside one another and meet", `
@@ -130,7 +133,8 @@ steps:
 				}
 				s.fact(event.FactWidgetClosed, ada, s.now)
 			},
-			[]string{"open", "close", "boot"}, nil,
+			[]string{"open", "close", "boot"},
+			nil,
 		},
 		{
 			"stop ends the other arms", `
@@ -168,7 +172,8 @@ steps:
 					s.tb.Errorf("the command is %s", s.last().Data)
 				}
 			},
-			[]string{"update"}, nil,
+			[]string{"update"},
+			nil,
 		},
 	}
 	for _, test := range tests {
@@ -217,7 +222,7 @@ steps: [{action: botstar.widget.open}]
 	}
 	// A trigger that says it is the ninth of a chain starts nothing.
 	e := emitted.Envelope
-	e.ID, e.Extensions = "other", map[string]string{extHops: fmt.Sprint(maxHops + 1)}
+	e.ID, e.Extensions = "other", map[string]string{extHops: strconv.Itoa(maxHops + 1)}
 	in, _ := ReadInput(emitted.Subject, e, s.now)
 	s.feed(in)
 	if len(s.commands()) != 1 || len(s.refused) != 1 {

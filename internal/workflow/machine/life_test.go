@@ -25,6 +25,7 @@ steps:
 `
 	anonymous := event.Visitor{AnonymousID: "anon-1"}
 	start := func(t *testing.T) *sim {
+		t.Helper()
 		s := simulate(t, "rule.yaml", rule)
 		s.trigger(event.KindTrack, event.Trigger{Event: "A", Visitor: anonymous})
 		s.trigger(event.KindIdentify, event.Trigger{Event: "identify", Visitor: ada, Previous: &anonymous})
@@ -37,6 +38,7 @@ steps:
 		return s
 	}
 	check := func(t *testing.T, s *sim) {
+		t.Helper()
 		s.clean()
 		if diff := cmp.Diff([]string{"boot"}, s.commands()); diff != "" {
 			t.Fatalf("the commands differ (-want +got):\n%s", diff)
@@ -145,6 +147,7 @@ steps:
   - {name: three, action: botstar.widget.open}
 `
 	start := func(t *testing.T) (*sim, *Run) {
+		t.Helper()
 		s := simulate(t, "rule.yaml", rule)
 		s.trigger(event.KindTrack, event.Trigger{Event: "A", Properties: map[string]any{"name": "Ada"}})
 		s.answer(s.last(), event.Succeeded, "{}")

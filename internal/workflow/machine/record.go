@@ -306,11 +306,6 @@ func (s *Session) knew(id string) bool {
 	return s.run(id) != nil || slices.ContainsFunc(s.Recent, func(e Ended) bool { return e.Run == id })
 }
 
-// empty reports whether nothing worth storing is remembered.
-func (s *Session) empty() bool {
-	return s.Moved == "" && len(s.Runs) == 0 && len(s.Limits) == 0 && len(s.Recent) == 0 && s.Visitor == event.Visitor{}
-}
-
 // Life is how long the record has to be kept from then on. 0 is for ever: runs
 // are under way.
 func (s *Session) Life(now time.Time) time.Duration {
@@ -338,18 +333,17 @@ const (
 	movedLife = 30 * 24 * time.Hour
 )
 
-// thread returns the thread of the number, or nil.
-func (r *Run) thread(id int) *Thread {
-	for _, thread := range r.Threads {
-		if thread.ID == id {
-			return thread
-		}
+// Size returns about how many bytes the session takes.
+func (s *Session) Size() int {
+	size := 256 + 128*(len(s.Recent)+len(s.Limits))
+	for _, run := range s.Runs {
+		size += run.Size()
 	}
-	return nil
+	return size
 }
 
-// size returns about how many bytes the run takes.
-func (r *Run) size() int {
+// Size returns about how many bytes the run takes.
+func (r *Run) Size() int {
 	size := 512 + len(r.Trigger.Data) + 128*len(r.History)
 	for _, moment := range r.Events {
 		size += 256 + len(moment.Data)

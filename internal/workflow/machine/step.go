@@ -3,6 +3,7 @@ package machine
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/parley-chat/parley/internal/actions"
@@ -92,7 +93,7 @@ func (f *fold) bound(s *Session) {
 		total, most := 0, 0
 		var largest *Run
 		for _, run := range s.Runs {
-			size := run.size()
+			size := run.Size()
 			total += size
 			if size > most {
 				most, largest = size, run
@@ -149,12 +150,9 @@ func (f *fold) look(site, key string) (*Session, error) {
 
 // changed has the session stored.
 func (f *fold) changed(s *Session) {
-	for _, other := range f.change.Sessions {
-		if other == s {
-			return
-		}
+	if !slices.Contains(f.change.Sessions, s) {
+		f.change.Sessions = append(f.change.Sessions, s)
 	}
-	f.change.Sessions = append(f.change.Sessions, s)
 }
 
 // site returns the record of the site to work on, and has it stored.
@@ -261,10 +259,7 @@ func (f *fold) happened(s *Session, h workflow.Happened, site actions.Site, star
 		}
 		s.Seen[h.Source] = occurred
 	}
-	touched, err := f.tell(s, h, site, late)
-	if err != nil {
-		return err
-	}
+	touched := f.tell(s, h, late)
 	matched := false
 	scene := &workflow.Scene{Start: h, Visitor: s.Visitor, Site: site, Run: workflow.RunInfo{StartedAt: f.in.At, Now: f.in.At}}
 	for _, program := range starting {

@@ -89,6 +89,7 @@ steps:
 func TestWait(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T) *sim {
+		t.Helper()
 		s := simulate(t, "reopen.yaml", reopen)
 		s.track("Page Viewed") // It tells who the visitor of the session is.
 		s.fact(event.FactWidgetClosed, ada, s.now)

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/parley-chat/parley/internal/actions"
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
 	"github.com/parley-chat/parley/internal/workflow"
@@ -22,7 +21,7 @@ func factTopic(typ string) (workflow.Topic, bool) {
 
 // tell tells the runs under way of what happened. It reports whether one of them
 // took note.
-func (f *fold) tell(s *Session, h workflow.Happened, site actions.Site, late bool) (touched bool, err error) {
+func (f *fold) tell(s *Session, h workflow.Happened, late bool) (touched bool) {
 	for _, run := range slices.Clone(s.Runs) {
 		if run.Status != Running || !slices.Contains(s.Runs, run) {
 			continue // An earlier one ended it.
@@ -39,7 +38,7 @@ func (f *fold) tell(s *Session, h workflow.Happened, site actions.Site, late boo
 		}
 		touched = touched || took || err != nil
 	}
-	return touched, nil
+	return touched
 }
 
 // lost ends a run whose program is gone.
@@ -349,11 +348,11 @@ func (f *fold) windUp(p *workflow.Program, i int, after time.Time) error {
 	return nil
 }
 
-func (f *fold) clock(site, workflow, name string, due time.Time) Timer {
+func (f *fold) clock(site, program, name string, due time.Time) Timer {
 	if far := f.now.Add(maxAhead); due.After(far) {
 		due = far
 	}
-	return Timer{site, "-", workflow, name, due}
+	return Timer{site, "-", program, name, due}
 }
 
 // tick makes the trigger of a schedule that is due, once, however long nobody
