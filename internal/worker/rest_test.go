@@ -28,7 +28,7 @@ func (standinToken) Refused(context.Context, string, actions.TokenKind, actions.
 }
 
 // restRig is a rig whose worker reaches the stand-in's REST API, and no page.
-func restRig(t *testing.T, timeout time.Duration) (*rig, *vendor.REST) {
+func restRig(t testing.TB, timeout time.Duration) (*rig, *vendor.REST) {
 	t.Helper()
 	v := vendor.New(vendor.Options{Bots: []vendor.Bot{{ID: "bot-1", AppID: shop.AppID, Name: "Shop bot"}}})
 	server, err := standin.Start(bustest.Log(t), v.Hosts())

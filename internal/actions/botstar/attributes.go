@@ -26,7 +26,8 @@ const attributeProperties = `
     "gender":     {"type": "string", "enum": ["male", "female", ""], "description": "Gender; empty for unknown."},
     "birthday":   {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "description": "Day of birth, YYYY-MM-DD."},
     "avatar":     {"type": "string", "maxLength": 2048, "description": "Address of a picture."},
-    "tags":       {"type": "array", "maxItems": 100, "items": {"type": "string", "minLength": 1, "maxLength": 16384}, "description": "Tags. They replace all tags of the user."}`
+    "tags":       {"type": "array", "maxItems": 100, "items": {"type": "string", "minLength": 1, "maxLength": 16384}, "description": "Tags. They replace all tags of the user."},
+    "botstar_user_id": {"type": "string", "minLength": 1, "maxLength": 256, "description": "BotStar's own id of the visitor, where you know it, such as from a webhook. Parley keeps it and does not send it: with it, updates are read back by BotStar's REST API, and go that way when no page can be reached."}`
 
 // attributeRest is the part of the schema for all other attributes. The three
 // names that could change a prototype are refused in all data of a command, and

@@ -122,6 +122,13 @@ func boot() actions.Spec {
 }
 
 func runBoot(ctx context.Context, env actions.Env, in BootIn) (actions.Done[BootOut], error) {
+	if id, told := in.User[vendorKey]; told {
+		if err := learnID(env, id); err != nil {
+			return actions.Done[BootOut]{}, err
+		}
+		in.User = maps.Clone(in.User)
+		delete(in.User, vendorKey)
+	}
 	want, err := in.settings(env)
 	if err != nil {
 		return actions.Done[BootOut]{}, err

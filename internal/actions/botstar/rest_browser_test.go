@@ -54,6 +54,12 @@ func TestUpdateIsReadBack(t *testing.T) {
 	if out := updateOf(t, only); out.Applied || out.BudgetLeft != 18 {
 		t.Errorf("the id alone answers %+v", out)
 	}
+	// A boot may tell it as well.
+	s.env.Profile.VendorID = ""
+	booted := s.must(event.Confirmed, "botstar.widget.boot", map[string]any{"user": map[string]any{"botstar_user_id": id, "city": "Oslo"}})
+	if s.env.Profile.VendorID != id || strings.Contains(string(booted.Output), "botstar_user_id") || s.env.State.User["botstar_user_id"] != nil {
+		t.Errorf("the boot keeps %q, and answers %s", s.env.Profile.VendorID, booted.Output)
+	}
 	// BotStar ignores updates beyond its limit, without a word.
 	w.vendor.Set(vendor.Faults{Throttle: vendor.Throttle{Limit: -1}})
 	s.must(event.Contradicted, action, map[string]any{"plan": "team"})

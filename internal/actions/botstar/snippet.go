@@ -41,6 +41,7 @@ func bootSnippet(params json.RawMessage) string {
 	if json.Unmarshal(params, &in) != nil {
 		in = BootIn{}
 	}
+	delete(in.User, vendorKey)
 	return "BotStarApi('boot', " + literal(settings{
 		AppID: firstOf(in.AppID, in.HubAppID), Mode: in.Mode,
 		User: safe(in.User), Variables: safe(in.Variables), Block: in.Block,
@@ -53,6 +54,7 @@ func updateSnippet(params json.RawMessage) string {
 		attributes = UpdateIn{}
 	}
 	delete(attributes, flushKey)
+	delete(attributes, vendorKey)
 	return "BotStarApi('update', " + literal(safe(attributes)) + ");"
 }
 

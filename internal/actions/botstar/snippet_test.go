@@ -19,6 +19,8 @@ func TestSnippets(t *testing.T) {
 		{"BOTSTAR_LIVECHAT_UPDATE", `{"first_name":"</script><script>alert(1)</script>","last_name":"\u2028 ' \" ` + "`" + `","parley_flush":false}`},
 		{"BOTSTAR_LIVECHAT_UPDATE", `{"__proto__":"x","constructor":"y","plan":"solo"}`},
 		{"BOTSTAR_LIVECHAT_UPDATE", ``},
+		{"BOTSTAR_LIVECHAT_UPDATE", `{"botstar_user_id":"s1","plan":"solo"}`},
+		{"BOTSTAR_LIVECHAT_BOOT", `{"user":{"botstar_user_id":"s1","plan":"solo"}}`},
 		{"BOTSTAR_LIVECHAT_ON_OPEN", `{"callback":"function () { track('opened') } // done"}`},
 		{"BOTSTAR_LIVECHAT_ON_OPEN", ``},
 		{"BOTSTAR_BOTSTAR_LIVECHAT_ON_CLOSE", `{"callback_code":"track('closed') // done"}`},

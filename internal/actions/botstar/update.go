@@ -45,7 +45,6 @@ const updateInput = `{
   "description": "The visitor's attributes, flat. Tags replace the tags that were there; everything else is merged.",
   "minProperties": 1,
   "properties": {` + attributeProperties + `,
-    "botstar_user_id": {"type": "string", "minLength": 1, "maxLength": 256, "description": "BotStar's own id of the visitor, where you know it, such as from a webhook. Parley keeps it and does not send it: with it, updates are read back by BotStar's REST API, and go that way when no page can be reached."},
     "parley_flush": {"type": "boolean", "description": "Sends what waits for the budget. Parley itself schedules this."}
   },` + attributeRest + `
 }`
