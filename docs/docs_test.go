@@ -4,6 +4,7 @@ package docs_test
 
 import (
 	"bytes"
+	"context"
 	"io/fs"
 	"os"
 	"path"
@@ -192,21 +193,36 @@ func checkCommand(t *testing.T, where, line string, words []string) {
 		t.Errorf("%s: `%s` names no command", where, line)
 		return
 	}
-	var help, problem bytes.Buffer
-	p := app.Process{Args: []string{words[1], "--help"}, Env: app.Env{}, Stdout: &help, Stderr: &problem}
-	if code := program(t.Context(), p); code != 0 {
-		t.Errorf("%s: `%s`: there is no such command: %s", where, line, problem.String())
+	help, problem := helpOf(t, program, words[1:2])
+	if problem != "" {
+		t.Errorf("%s: `%s`: there is no such command: %s", where, line, problem)
 		return
+	}
+	for n := 3; n <= len(words) && !strings.HasPrefix(words[n-1], "-"); n++ { // Commands of commands.
+		if deeper, problem := helpOf(t, program, words[1:n]); problem == "" {
+			help = deeper
+		}
 	}
 	for _, word := range words[2:] {
 		flag, _, _ := strings.Cut(word, "=")
 		if flag == "|" {
 			break
 		}
-		if strings.HasPrefix(flag, "-") && !regexp.MustCompile(`(?m)(^|[\s,])`+regexp.QuoteMeta(flag)+`($|[\s,=])`).MatchString(help.String()) {
+		if strings.HasPrefix(flag, "-") && !regexp.MustCompile(`(?m)(^|[\s,])`+regexp.QuoteMeta(flag)+`($|[\s,=])`).MatchString(help) {
 			t.Errorf("%s: `%s`: %s has no flag %s", where, line, words[1], flag)
 		}
 	}
+}
+
+// helpOf returns the help of the command, or what is wrong with it.
+func helpOf(t *testing.T, program func(context.Context, app.Process) int, words []string) (help, problem string) {
+	t.Helper()
+	var out, problems bytes.Buffer
+	p := app.Process{Args: append(slices.Clone(words), "--help"), Env: app.Env{}, Stdout: &out, Stderr: &problems}
+	if program(t.Context(), p) != 0 {
+		return "", problems.String()
+	}
+	return out.String(), ""
 }
 
 func TestEveryDependencyIsListed(t *testing.T) {
