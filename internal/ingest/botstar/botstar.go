@@ -48,14 +48,12 @@ func New(s ingest.Settings) (ingest.Source, error) {
 // Routes implements ingest.Source. Every event has an address of its own beside
 // the common one: what the vendor sends may not name its event.
 func (*Source) Routes() []ingest.Route {
-	var routes []ingest.Route
-	for _, path := range append([]string{""}, kinds()...) {
-		if path != "" {
-			path = "/" + path
-		}
-		route := ingest.PostJSON(path)
-		route.Lenient = true
-		routes = append(routes, route)
+	routes := []ingest.Route{ingest.PostJSON("")}
+	for _, kind := range kinds() {
+		routes = append(routes, ingest.PostJSON("/"+kind))
+	}
+	for i := range routes {
+		routes[i].Lenient = true
 	}
 	return routes
 }

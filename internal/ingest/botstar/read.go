@@ -331,15 +331,7 @@ func kindOf(name string) string {
 
 // fold makes the spellings of a name one: lower case, with _ between words.
 func fold(name string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == ' ' || r == '-' || r == '.':
-			return '_'
-		case 'A' <= r && r <= 'Z':
-			return r + 'a' - 'A'
-		}
-		return r
-	}, strings.TrimSpace(name))
+	return strings.NewReplacer(" ", "_", "-", "_", ".", "_").Replace(strings.ToLower(strings.TrimSpace(name)))
 }
 
 func firstText(texts ...string) string {

@@ -233,15 +233,7 @@ func (c *checker) text(i int, name, value, pointer string) {
 
 // longest returns how many characters the parameter's value may have.
 func (c *checker) longest(name string) int {
-	switch name {
-	case "page_title":
-		return max(c.value, 300)
-	case "page_referrer":
-		return max(c.value, 420)
-	case "page_location":
-		return max(c.value, 1000)
-	}
-	return c.value
+	return max(c.value, map[string]int{"page_title": 300, "page_referrer": 420, "page_location": 1000}[name])
 }
 
 func (c *checker) item(i, n int, item any, pointer string) {

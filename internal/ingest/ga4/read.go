@@ -78,34 +78,40 @@ func reasonOf(p problem) fault.Reason {
 // item returns the event in the normal form. seen counts equal events of the
 // request, which are events of their own.
 func (p payload) item(raw json.RawMessage, e ingest.Object, now time.Time, seen map[string]int) ingest.Item {
-	stamp := e.Text("timestamp_micros")
-	at, _ := micros(e)
-	if at.IsZero() {
-		stamp = p.Text("timestamp_micros")
-		at, _ = micros(p.Object)
-	}
-	if at.IsZero() {
-		// Nothing tells a repetition from a second event then, except how soon it
-		// comes. The time of arrival is the pipeline's to set.
-		stamp = now.UTC().Truncate(time.Minute).Format(time.RFC3339)
-	}
-	id := e.Text("params", "event_id")
-	switch {
-	case id == "":
-		id = event.DerivedID("ga4", p.instance(), stamp, string(raw))
-		if seen[id]++; seen[id] > 1 {
-			id += "-" + strconv.Itoa(seen[id])
-		}
-	case len(id) > maxID:
-		id = event.DerivedID("ga4", id)
-	}
+	at, stamp := p.when(e, now)
 	return ingest.Item{
-		ID: id, Kind: kindOf(e.Text("name")), Raw: raw,
+		ID: p.id(raw, e, stamp, seen), Kind: kindOf(e.Text("name")), Raw: raw,
 		Trigger: event.Trigger{
 			Visitor: p.visitor(), Event: e.Text("name"), Properties: e.Object("params").Plain(), Traits: p.traits(),
 			URL: ingest.Page(e.Text("params", "page_location")), OccurredAt: at, Consent: p.consent(),
 		},
 	}
+}
+
+// when returns when the event happened, and what names the time. Without a time
+// nothing tells a repetition from a second event, except how soon it comes; the
+// time of arrival is the pipeline's to set.
+func (p payload) when(e ingest.Object, now time.Time) (at time.Time, stamp string) {
+	for _, o := range []ingest.Object{e, p.Object} {
+		if at, _ := micros(o); !at.IsZero() {
+			return at, o.Text("timestamp_micros")
+		}
+	}
+	return time.Time{}, now.UTC().Truncate(time.Minute).Format(time.RFC3339)
+}
+
+// id returns the name of the event.
+func (p payload) id(raw json.RawMessage, e ingest.Object, stamp string, seen map[string]int) string {
+	if own := e.Text("params", "event_id"); len(own) > maxID {
+		return event.DerivedID("ga4", own)
+	} else if own != "" {
+		return own
+	}
+	id := event.DerivedID("ga4", p.instance(), stamp, string(raw))
+	if seen[id]++; seen[id] > 1 {
+		id += "-" + strconv.Itoa(seen[id])
+	}
+	return id
 }
 
 // kindOf returns the kind of trigger: views are views, whatever tool saw them.

@@ -138,16 +138,21 @@ func (d data) traits() map[string]any {
 func (d data) properties() map[string]any {
 	own := map[string]any{}
 	for name, value := range d.Object {
-		switch name {
-		case "event_name", "event_id", "client_id", "user_id", "user_data", "user_properties", "ip_override",
-			"consent", "consent_state", "gpc", "global_privacy_control":
-			continue
-		}
-		if !strings.HasPrefix(name, "x-ga-") && !strings.HasPrefix(name, "x-sst-") && !strings.HasPrefix(name, "user_data") {
+		if !isPlumbing(name) {
 			own[name] = value
 		}
 	}
 	return own
+}
+
+// isPlumbing reports whether the member is none of the event's own.
+func isPlumbing(name string) bool {
+	switch name {
+	case "event_name", "event_id", "client_id", "user_id", "user_properties", "ip_override",
+		"consent", "consent_state", "gpc", "global_privacy_control":
+		return true
+	}
+	return strings.HasPrefix(name, "x-ga-") || strings.HasPrefix(name, "x-sst-") || strings.HasPrefix(name, "user_data")
 }
 
 // consent returns what the event says of consent mode and of Global Privacy
