@@ -21,6 +21,7 @@ func BenchmarkEdge(b *testing.B) {
 		return fmt.Sprintf(`{"id":"m-%d","event":"Pricing Viewed","user_id":"u-%d","site":"shop","properties":{"plan":"pro"}}`, n, n%visitors)
 	}
 	run := func(b *testing.B, each int64, body func(n int64) string) {
+		b.Helper()
 		on := bustest.Start(b)
 		o, err := options(b.Context(), on)
 		if err != nil {
