@@ -62,6 +62,12 @@ type ChangeReader interface {
 	Changes(ctx context.Context, cursor string) ([]Change, string, error)
 }
 
+// A Mapper says which fields are written when the configuration says nothing.
+// It is optional.
+type Mapper interface {
+	Mapping() Mapping
+}
+
 // Budgeted is told by the vendor's headers how many calls are left. It is
 // optional. The engine asks after each call.
 type Budgeted interface {
@@ -130,7 +136,7 @@ const (
 
 // Activity is one chat session of a contact, for the contact's timeline.
 type Activity struct {
-	// Key names the activity for ever, as Contact.Key does the contact.
+	// Key names the activity for ever: 32 characters of lower-case base32.
 	Key string
 	// ID is the vendor's id as an earlier outcome told it, or "".
 	ID string
