@@ -233,7 +233,7 @@ func (s *System) join(ctx context.Context, parts Parts) error {
 		Snapshots: snapshots, Held: s.cfg.Browser.Tabs, Idle: s.cfg.Browser.Idle, Memory: memory, Used: s.memory, Measure: measureEvery,
 	})
 	if parts.Tokens == nil {
-		parts.Tokens = newFileTokens(s.cfg, parts.Env)
+		parts.Tokens = siteTokens(newFileTokens(s.cfg, parts.Env), s.vault)
 	}
 	s.rest = newREST(s.log, parts.Tokens, parts.Resolve, parts.Roots)
 	s.worker = worker.New(s.log, worker.Options{
