@@ -71,7 +71,7 @@ func BenchmarkFold(b *testing.B) {
 	on := bustest.Start(b)
 	const workflows, waits, perLoop = 200, 10_000, 10_000
 	e, stop := start(b, on, many(workflows)...)
-	defer stop()
+	defer func() { stop() }()
 	folded(b, on, flood(b, on, "wait", waits, func(i int) event.Trigger {
 		return event.Trigger{Event: fmt.Sprintf("Event %d", i%workflows), Visitor: visitor(i), Properties: map[string]any{"size": 20}}
 	}))

@@ -4,7 +4,7 @@
 // runs, and has them repeated.
 //
 // Files: engine.go has what an engine works with; log.go reads what happened;
-// lead.go folds it; world.go holds the records, and commit.go stores them;
+// lead.go folds it; world.go holds the records, older.go the programs, and commit.go stores them;
 // runs.go is for people; caller.go and sign.go make HTTP calls.
 package engine
 
@@ -31,8 +31,9 @@ type Options struct {
 	// Sites returns the site of the name.
 	Sites   func(name string) (actions.Site, bool)
 	Schemas workflow.Validator
-	// Older, if set, returns the program of the name and digest, which runs under
-	// way began with and which is not current; false when nobody has it.
+	// Older, if set, returns the program of the name and digest, which a run under
+	// way, or one that is repeated, began with and which is not current; false
+	// when nobody has it.
 	Older func(ctx context.Context, name, digest string) (*workflow.Program, bool, error)
 	// Told, if set, is told what happened after it was stored. It must be quick.
 	Told func(mark machine.Mark)

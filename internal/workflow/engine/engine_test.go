@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -74,12 +75,12 @@ func run(tb testing.TB, e *Engine) (stop func()) {
 	ctx, cancel := context.WithCancel(tb.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- e.Run(ctx) }()
-	return func() {
+	return sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			tb.Errorf("Run = %v", err)
 		}
-	}
+	})
 }
 
 // visitor returns the visitor with the number.

@@ -70,7 +70,7 @@ type leader struct {
 	term    uint64
 	world   *world
 	inbox   inbox
-	library *machine.Library
+	shelf   *shelf
 	machine *machine.Machine
 	at      position
 	fence   uint64 // the sequence of the position's message
@@ -128,10 +128,10 @@ func (l *leader) use(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("finding the current workflows: %w", err)
 	}
-	l.library = machine.NewLibrary(set)
-	l.machine = machine.New(l.library, l.o.Sites, l.o.Schemas)
+	l.shelf = newShelf(set, l.o.Older)
+	l.machine = machine.New(l.shelf, l.o.Sites, l.o.Schemas)
 	now := l.clock.now()
-	change, err := l.machine.Step(l.world.machine(ctx), machine.Clocks(now), now)
+	change, err := l.machine.Step(l.shelf.serve(ctx, l.world.machine(ctx)), machine.Clocks(now), now)
 	if err != nil {
 		return fmt.Errorf("setting the clocks of schedules: %w", err)
 	}
@@ -333,35 +333,7 @@ func (l *leader) safely(ctx context.Context, m message) (change machine.Change, 
 			err = fault.New(fault.InternalError, "handling it crashed: %v", p)
 		}
 	}()
-	if err := l.older(ctx, m); err != nil {
-		return change, err
-	}
-	return l.machine.Step(l.world.machine(ctx), m.in, l.clock.now())
-}
-
-// older finds the programs of the session's runs that are not current.
-func (l *leader) older(ctx context.Context, m message) error {
-	if l.o.Older == nil || m.in.Session == "" || m.in.Session == "-" {
-		return nil
-	}
-	s := l.world.known(event.RunsSubject(m.in.Site, m.in.Session))
-	if s == nil {
-		return nil
-	}
-	for _, run := range s.Runs {
-		if _, ok := l.library.Program(run.Version); ok {
-			continue
-		}
-		p, ok, err := l.o.Older(ctx, run.Workflow, run.Version)
-		if err != nil {
-			return fmt.Errorf("finding the version %s of %s: %w", run.Version, run.Workflow, err)
-		}
-		if ok {
-			l.library = l.library.With(p)
-			l.machine = machine.New(l.library, l.o.Sites, l.o.Schemas)
-		}
-	}
-	return nil
+	return l.machine.Step(l.shelf.serve(ctx, l.world.machine(ctx)), m.in, l.clock.now())
 }
 
 // submit commits the open group, unless one is under way or it has nothing to
