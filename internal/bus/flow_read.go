@@ -68,6 +68,7 @@ type reader struct {
 // read yields what comes by the policy.
 func (b *Bus) read(ctx context.Context, o ReadOptions, policy jetstream.DeliverPolicy, yield func(*Delivery, error) bool) {
 	r := &reader{bus: b, o: o, next: o.FromSequence}
+	defer r.close(ctx)
 	for first := true; ctx.Err() == nil; first = false {
 		err := r.open(ctx, policy, first)
 		if err == nil && r.over() {
@@ -116,6 +117,16 @@ func (r *reader) open(ctx context.Context, policy jetstream.DeliverPolicy, begin
 		r.at, err = stream.OrderedConsumer(ctx, config)
 		return err
 	})
+}
+
+// close removes the consumer from the server, which would keep it for minutes.
+func (r *reader) close(ctx context.Context) {
+	if r.at == nil || !r.bus.conn.IsConnected() {
+		return // The server forgets it by itself.
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = r.bus.js.DeleteConsumer(ctx, r.o.Stream, r.at.CachedInfo().Name) // As above.
 }
 
 // over reports whether nothing more is to come.

@@ -75,6 +75,33 @@ func TestReadFromToWhere(t *testing.T) {
 	}
 }
 
+// A read leaves nothing behind on the server, whether it had something to read
+// or not, and however it ended.
+func TestReadLeavesNoConsumer(t *testing.T) {
+	t.Parallel()
+	s := bustest.Serve(t)
+	b := s.Bus()
+	e := event.Envelope{ID: "t-1", Source: "/test", Type: event.TriggerType(event.KindTrack), Time: time.Now(), Data: []byte(`{}`)}
+	if _, err := b.Publish(t.Context(), event.TriggerSubject("test", event.KindTrack, "shop", "s"), e); err != nil {
+		t.Fatal(err)
+	}
+	before := s.Consumers(bus.StreamFlow)
+	for _, filter := range []string{"in.>", "due.>"} {
+		for range b.Read(t.Context(), bus.ReadOptions{Stream: bus.StreamFlow, Filters: []string{filter}}) {
+		}
+		for range b.Read(t.Context(), bus.ReadOptions{Stream: bus.StreamFlow, Filters: []string{filter}}) {
+			break
+		}
+		for range b.LastEach(t.Context(), filter) {
+		}
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	for range b.Read(ctx, bus.ReadOptions{Stream: bus.StreamFlow, Filters: []string{"in.>"}, Follow: true}) {
+		stop()
+	}
+	bustest.Until(t, "the consumers are gone", func() bool { return s.Consumers(bus.StreamFlow) <= before })
+}
+
 // A reader that follows sees every message once and in order, whatever happens
 // to the server, and another one goes on exactly where it left off.
 func TestAReaderNeitherSkipsNorRepeats(t *testing.T) {
