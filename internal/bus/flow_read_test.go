@@ -96,6 +96,7 @@ func TestReadLeavesNoConsumer(t *testing.T) {
 		}
 	}
 	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
 	for range b.Read(ctx, bus.ReadOptions{Stream: bus.StreamFlow, Filters: []string{"in.>"}, Follow: true}) {
 		stop()
 	}
