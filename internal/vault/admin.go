@@ -57,7 +57,8 @@ func (v *Vault) highest(name Name) uint64 {
 	return highest
 }
 
-// put makes the connection, or renews one that there is. Its other fields stay.
+// put makes the connection, or renews one that there is. Its other fields stay;
+// of a damaged record there are none.
 func (v *Vault) put(ctx context.Context, name Name, apply func(r *record, now time.Time) error) (Connection, error) {
 	if err := name.check(); err != nil {
 		return Connection{}, err
@@ -65,11 +66,12 @@ func (v *Vault) put(ctx context.Context, name Name, apply func(r *record, now ti
 	for {
 		r, revision, err := v.load(ctx, name)
 		now := v.o.Now()
-		if fault.From(err) != nil {
-			if reason := fault.From(err).Reason; reason != fault.UnknownConnection {
-				return Connection{}, err
-			}
-			r, revision = &record{Name: name, CreatedAt: now.UTC()}, 0
+		switch {
+		case err == nil:
+		case fault.From(err).Reason == fault.UnknownConnection, fault.From(err).Reason == fault.SealBroken:
+			r = &record{Name: name, CreatedAt: now.UTC()}
+		default:
+			return Connection{}, err
 		}
 		old := r.Tokens
 		if err := apply(r, now); err != nil {

@@ -150,6 +150,15 @@ func TestEveryByteOfARecordCounts(t *testing.T) {
 	if _, err := vault.Open(t.Context(), slog.New(slog.DiscardHandler), w.store, w.master, w.options(vault.Options{})); err != nil {
 		t.Errorf("one damaged record keeps the others from work: %v", err)
 	}
+	if all, err := w.vault.List(t.Context(), vault.Name{Principal: "p0"}); err != nil || len(all) != 1 || all[0].State != vault.Unreadable || all[0].Name != names[0] {
+		t.Errorf("the damaged one is listed as %+v: %v", all, err)
+	}
+	if _, err := w.vault.PutToken(t.Context(), names[0], vault.NewSecret("token-again"), time.Time{}); err != nil {
+		t.Errorf("connecting it again: %v", err)
+	}
+	if got := token(t, w.vault, names[0]); got.Secret.Reveal() != "token-again" || got.Generation != 2 {
+		t.Errorf("connected again: number %d", got.Generation)
+	}
 }
 
 // TestWrongMasterKey: with another key, with none, and with a part of a rotated

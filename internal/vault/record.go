@@ -24,6 +24,8 @@ const (
 	ReauthNeeded State = "reauth_needed"
 	// Revoked: somebody ended it. It never comes back without new consent.
 	Revoked State = "revoked"
+	// Unreadable: its record is damaged. It is no stored state.
+	Unreadable State = "unreadable"
 )
 
 // recordVersion is the form of record.

@@ -86,6 +86,7 @@ func (r *record) usable() error {
 		return fault.New(fault.ReauthNeeded, "the connection %s needs new consent: %s", r.Name, r.Why)
 	case Revoked:
 		return fault.New(fault.ConnectionRevoked, "the connection %s was revoked: %s", r.Name, r.Why)
+	case Unreadable:
 	}
 	return fault.New(fault.SealBroken, "the connection %s is in no known state", r.Name)
 }

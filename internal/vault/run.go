@@ -105,9 +105,9 @@ func (v *Vault) look(ctx context.Context) {
 func (v *Vault) tend(ctx context.Context) {
 	var group errgroup.Group
 	group.SetLimit(tendAtOnce)
-	err := v.each(ctx, func(_ uint64, r *record, err error) error {
+	err := v.each(ctx, func(name Name, r *record, err error) error {
 		if err != nil {
-			v.log.LogAttrs(ctx, slog.LevelError, "a connection cannot be read", slog.Any("error", err))
+			v.log.LogAttrs(ctx, slog.LevelError, "a connection cannot be read", slog.String("connection", name.String()), slog.Any("error", err))
 			return nil
 		}
 		group.Go(func() error {

@@ -16,7 +16,7 @@ func factOf(state State) string {
 	switch state {
 	case Active:
 		return event.FactConnectionActive
-	case Degraded:
+	case Degraded, Unreadable:
 		return event.FactConnectionDegraded
 	case ReauthNeeded:
 		return event.FactConnectionReauth

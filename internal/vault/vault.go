@@ -133,7 +133,7 @@ func (v *Vault) checkKey(ctx context.Context) error {
 		}
 		v.seen.of(string(id))
 	}
-	err = v.each(ctx, func(_ uint64, r *record, err error) error {
+	err = v.each(ctx, func(_ Name, r *record, err error) error {
 		if r != nil {
 			v.note(ctx, r)
 		}
@@ -162,7 +162,7 @@ func (v *Vault) wrongKey(err error) error {
 
 // each calls the function with every record; the error says of one that it
 // cannot be opened.
-func (v *Vault) each(ctx context.Context, do func(revision uint64, r *record, err error) error) error {
+func (v *Vault) each(ctx context.Context, do func(name Name, r *record, err error) error) error {
 	keys, err := v.store.Keys(ctx, connectionPrefix+">")
 	if err != nil {
 		return fmt.Errorf("listing the connections: %w", err)
@@ -173,18 +173,19 @@ func (v *Vault) each(ctx context.Context, do func(revision uint64, r *record, er
 		if err != nil {
 			continue // Nobody of ours wrote it.
 		}
-		r, revision, err := v.load(ctx, name)
+		r, _, err := v.load(ctx, name)
 		if err != nil && fault.From(err).Reason == fault.UnknownConnection {
 			continue // Gone since.
 		}
-		if err := do(revision, r, err); err != nil {
+		if err := do(name, r, err); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// load reads the record of the name.
+// load reads the record of the name. A record that cannot be opened has a
+// revision all the same.
 func (v *Vault) load(ctx context.Context, name Name) (*record, uint64, error) {
 	entry, found, err := v.store.Get(ctx, name.key())
 	if err != nil {
@@ -242,15 +243,19 @@ func (v *Vault) change(ctx context.Context, name Name, apply func(r *record) err
 
 func isStale(err error) bool { return err != nil && fault.From(err).Reason == fault.StaleFence }
 
-// List returns the connections that fit the parts that the name gives.
+// List returns the connections that fit the parts that the name gives, those
+// whose records are damaged, too.
 func (v *Vault) List(ctx context.Context, like Name) ([]Connection, error) {
 	var all []Connection
-	err := v.each(ctx, func(_ uint64, r *record, err error) error {
-		if err != nil {
-			return err
-		}
-		if r.Name.Fits(like) {
+	err := v.each(ctx, func(name Name, r *record, err error) error {
+		switch {
+		case !name.Fits(like):
+		case r != nil:
 			all = append(all, r.view())
+		case fault.CodeOf(err) == fault.Conflict: // A broken seal, or a missing key.
+			all = append(all, Connection{Name: name, State: Unreadable, Why: err.Error()})
+		default:
+			return err
 		}
 		return nil
 	})

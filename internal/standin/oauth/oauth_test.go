@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -63,9 +64,7 @@ func (r *rig) call(method, address string, form url.Values, header http.Header) 
 		r.t.Fatal(err)
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	for name, values := range header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, header)
 	response, err := r.client.Do(request)
 	if err != nil {
 		r.t.Fatal(err)
@@ -85,9 +84,7 @@ const hubspotToken = "https://api.hubapi.com/oauth/2026-03/token"
 func (r *rig) hubspot(form url.Values) (int, map[string]any) {
 	r.t.Helper()
 	full := url.Values{"client_id": {id}, "client_secret": {secret}}
-	for name, values := range form {
-		full[name] = values
-	}
+	maps.Copy(full, form)
 	return r.call(http.MethodPost, hubspotToken, full, nil)
 }
 
@@ -97,9 +94,7 @@ func authorize(change url.Values) string {
 		"client_id": {id}, "redirect_uri": {back}, "response_type": {"code"}, "state": {"s"}, "scope": {"oauth crm.objects.contacts.read"},
 		"code_challenge": {challenge}, "code_challenge_method": {"S256"},
 	}
-	for name, values := range change {
-		q[name] = values
-	}
+	maps.Copy(q, change)
 	return "https://app.hubspot.com/oauth/authorize?" + q.Encode()
 }
 
@@ -120,9 +115,7 @@ func (r *rig) code() string {
 func (r *rig) exchange(change url.Values) (int, map[string]any) {
 	r.t.Helper()
 	form := url.Values{"grant_type": {"authorization_code"}, "redirect_uri": {back}, "code_verifier": {verifier}}
-	for name, values := range change {
-		form[name] = values
-	}
+	maps.Copy(form, change)
 	if !form.Has("code") {
 		form.Set("code", r.code())
 	}
