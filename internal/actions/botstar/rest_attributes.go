@@ -79,16 +79,20 @@ type ListBotAttributesOut struct {
 func listBotAttributes() actions.Spec {
 	spec := reading("bot_attributes.list", "List Bot Attributes", "Lists the attributes of a bot, with their values.",
 		"A list, each of whose elements has an id.")
-	return actions.New(spec, func(ctx context.Context, env actions.Env, q ListBotAttributesIn) (actions.Done[ListBotAttributesOut], error) {
-		done := actions.Done[ListBotAttributesOut]{Output: ListBotAttributesOut{Attributes: []BotAttribute{}}}
-		a, err := rest(env, q.OfBot)
-		if err == nil {
-			_, err = a.do(ctx, in(a.call(http.MethodGet, "attributes"), q.Env), &done.Output.Attributes)
-		}
-		return done, err
-	}, func(_ context.Context, env actions.Env, _ ListBotAttributesIn, out ListBotAttributesOut) (actions.Proof, error) {
-		return everyID(env, out.Attributes, BotAttribute.id)
-	})
+	return actions.New(spec, runListBotAttributes, verifyListBotAttributes)
+}
+
+func runListBotAttributes(ctx context.Context, env actions.Env, q ListBotAttributesIn) (actions.Done[ListBotAttributesOut], error) {
+	done := actions.Done[ListBotAttributesOut]{Output: ListBotAttributesOut{Attributes: []BotAttribute{}}}
+	a, err := rest(env, q.OfBot)
+	if err == nil {
+		_, err = a.do(ctx, in(a.call(http.MethodGet, "attributes"), q.Env), &done.Output.Attributes)
+	}
+	return done, err
+}
+
+func verifyListBotAttributes(_ context.Context, env actions.Env, _ ListBotAttributesIn, out ListBotAttributesOut) (actions.Proof, error) {
+	return everyID(env, out.Attributes, BotAttribute.id)
 }
 
 // CreateBotAttributeIn is the input of botstar.bot_attributes.create.
@@ -105,34 +109,38 @@ type CreateBotAttributeIn struct {
 func createBotAttribute() actions.Spec {
 	spec := making("bot_attributes.create", "Create Bot Attribute", "Gives a bot a new attribute. The name must be free.",
 		"The list of attributes shows it, with its type and its values.")
-	return actions.New(spec, func(ctx context.Context, env actions.Env, q CreateBotAttributeIn) (actions.Done[BotAttribute], error) {
-		done := actions.Done[BotAttribute]{Output: BotAttribute{}}
-		a, err := rest(env, q.OfBot)
-		if err != nil {
-			return done, err
-		}
-		body, err := q.body()
-		if err != nil {
-			return done, err
-		}
-		body["name"], body["data_type"] = q.Name, q.DataType
-		find, err := newOnes(ctx, func(ctx context.Context) ([]json.RawMessage, error) {
-			return a.list(ctx, in(a.call(http.MethodGet, "attributes"), draft))
-		}, q.Name)
-		if err != nil {
-			return done, err
-		}
-		call := with(in(a.call(http.MethodPost, "attributes"), q.Env), body)
-		done.Evidence, err = a.create(ctx, creation{"the attribute", call, find}, &done.Output)
+	return actions.New(spec, runCreateBotAttribute, verifyCreateBotAttribute)
+}
+
+func runCreateBotAttribute(ctx context.Context, env actions.Env, q CreateBotAttributeIn) (actions.Done[BotAttribute], error) {
+	done := actions.Done[BotAttribute]{Output: BotAttribute{}}
+	a, err := rest(env, q.OfBot)
+	if err != nil {
 		return done, err
-	}, func(ctx context.Context, env actions.Env, q CreateBotAttributeIn, out BotAttribute) (actions.Proof, error) {
-		want, err := q.body()
-		if err != nil {
-			return actions.Proof{}, err
-		}
-		want["name"], want["data_type"] = q.Name, q.DataType
-		return readBack(ctx, env, attributeShows(env, q.OfBot, q.stores(), out.id(), want))
-	})
+	}
+	body, err := q.body()
+	if err != nil {
+		return done, err
+	}
+	body["name"], body["data_type"] = q.Name, q.DataType
+	find, err := newOnes(ctx, func(ctx context.Context) ([]json.RawMessage, error) {
+		return a.list(ctx, in(a.call(http.MethodGet, "attributes"), draft))
+	}, q.Name)
+	if err != nil {
+		return done, err
+	}
+	call := with(in(a.call(http.MethodPost, "attributes"), q.Env), body)
+	done.Evidence, err = a.create(ctx, creation{"the attribute", call, find}, &done.Output)
+	return done, err
+}
+
+func verifyCreateBotAttribute(ctx context.Context, env actions.Env, q CreateBotAttributeIn, out BotAttribute) (actions.Proof, error) {
+	want, err := q.body()
+	if err != nil {
+		return actions.Proof{}, err
+	}
+	want["name"], want["data_type"] = q.Name, q.DataType
+	return readBack(ctx, env, attributeShows(env, q.OfBot, q.stores(), out.id(), want))
 }
 
 // attributeShows looks whether the attribute is as wanted in every store. A want
@@ -187,23 +195,27 @@ func updateBotAttribute() actions.Spec {
 		"Changes what a bot's attribute says: at least one of desc, value and localized_values. Its name and type stay.",
 		"The list of attributes shows the new values.")
 	spec.Reasons = restReasons(fault.NoAttributes)
-	return actions.New(spec, func(ctx context.Context, env actions.Env, q UpdateBotAttributeIn) (actions.Done[BotAttribute], error) {
-		done := actions.Done[BotAttribute]{Output: BotAttribute{}}
-		a, body, err := q.request(env)
-		if err != nil {
-			return done, err
-		}
-		call := with(in(a.call(http.MethodPatch, "attributes", q.AttributeID), q.Env), body)
-		answer, err := a.do(ctx, call, &done.Output)
-		done.Evidence = a.answered(answer)
+	return actions.New(spec, runUpdateBotAttribute, verifyUpdateBotAttribute)
+}
+
+func runUpdateBotAttribute(ctx context.Context, env actions.Env, q UpdateBotAttributeIn) (actions.Done[BotAttribute], error) {
+	done := actions.Done[BotAttribute]{Output: BotAttribute{}}
+	a, body, err := q.request(env)
+	if err != nil {
 		return done, err
-	}, func(ctx context.Context, env actions.Env, q UpdateBotAttributeIn, _ BotAttribute) (actions.Proof, error) {
-		_, want, err := q.request(env)
-		if err != nil {
-			return actions.Proof{}, err
-		}
-		return readBack(ctx, env, attributeShows(env, q.OfBot, q.stores(), q.AttributeID, want))
-	})
+	}
+	call := with(in(a.call(http.MethodPatch, "attributes", q.AttributeID), q.Env), body)
+	answer, err := a.do(ctx, call, &done.Output)
+	done.Evidence = a.answered(answer)
+	return done, err
+}
+
+func verifyUpdateBotAttribute(ctx context.Context, env actions.Env, q UpdateBotAttributeIn, _ BotAttribute) (actions.Proof, error) {
+	_, want, err := q.request(env)
+	if err != nil {
+		return actions.Proof{}, err
+	}
+	return readBack(ctx, env, attributeShows(env, q.OfBot, q.stores(), q.AttributeID, want))
 }
 
 func (q UpdateBotAttributeIn) request(env actions.Env) (api, map[string]any, error) {
@@ -232,16 +244,20 @@ type DeleteBotAttributeIn struct {
 func deleteBotAttribute() actions.Spec {
 	spec := changing("bot_attributes.delete", "Delete Bot Attribute", "Takes an attribute from a bot.",
 		"The list of attributes does not show it any more.")
-	return actions.New(spec, func(ctx context.Context, env actions.Env, q DeleteBotAttributeIn) (actions.Done[StatusOut], error) {
-		a, err := rest(env, q.OfBot)
-		if err == nil {
-			err = checkID("attribute_id", q.AttributeID)
-		}
-		if err != nil {
-			return actions.Done[StatusOut]{}, err
-		}
-		return a.remove(ctx, in(a.call(http.MethodDelete, "attributes", q.AttributeID), q.Env))
-	}, func(ctx context.Context, env actions.Env, q DeleteBotAttributeIn, _ StatusOut) (actions.Proof, error) {
-		return readBack(ctx, env, attributeShows(env, q.OfBot, q.stores(), q.AttributeID, nil))
-	})
+	return actions.New(spec, runDeleteBotAttribute, verifyDeleteBotAttribute)
+}
+
+func runDeleteBotAttribute(ctx context.Context, env actions.Env, q DeleteBotAttributeIn) (actions.Done[StatusOut], error) {
+	a, err := rest(env, q.OfBot)
+	if err == nil {
+		err = checkID("attribute_id", q.AttributeID)
+	}
+	if err != nil {
+		return actions.Done[StatusOut]{}, err
+	}
+	return a.remove(ctx, in(a.call(http.MethodDelete, "attributes", q.AttributeID), q.Env))
+}
+
+func verifyDeleteBotAttribute(ctx context.Context, env actions.Env, q DeleteBotAttributeIn, _ StatusOut) (actions.Proof, error) {
+	return readBack(ctx, env, attributeShows(env, q.OfBot, q.stores(), q.AttributeID, nil))
 }

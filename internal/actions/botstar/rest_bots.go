@@ -38,16 +38,20 @@ func (a api) allBots() actions.Call {
 func listBots() actions.Spec {
 	spec := reading("bots.list", "List Bots", "Lists the bots of the account that the site's token belongs to.",
 		"A list, each of whose elements has an id.")
-	return actions.New(spec, func(ctx context.Context, env actions.Env, _ ListBotsIn) (actions.Done[ListBotsOut], error) {
-		done := actions.Done[ListBotsOut]{Output: ListBotsOut{Bots: []BotRecord{}}}
-		a, err := rest(env, OfBot{})
-		if err == nil {
-			_, err = a.do(ctx, a.allBots(), &done.Output.Bots)
-		}
-		return done, err
-	}, func(_ context.Context, env actions.Env, _ ListBotsIn, out ListBotsOut) (actions.Proof, error) {
-		return everyID(env, out.Bots, func(b BotRecord) string { return b.ID })
-	})
+	return actions.New(spec, runListBots, verifyListBots)
+}
+
+func runListBots(ctx context.Context, env actions.Env, _ ListBotsIn) (actions.Done[ListBotsOut], error) {
+	done := actions.Done[ListBotsOut]{Output: ListBotsOut{Bots: []BotRecord{}}}
+	a, err := rest(env, OfBot{})
+	if err == nil {
+		_, err = a.do(ctx, a.allBots(), &done.Output.Bots)
+	}
+	return done, err
+}
+
+func verifyListBots(_ context.Context, env actions.Env, _ ListBotsIn, out ListBotsOut) (actions.Proof, error) {
+	return everyID(env, out.Bots, func(b BotRecord) string { return b.ID })
 }
 
 // CreateBotIn is the input of botstar.bots.create.
@@ -59,30 +63,34 @@ type CreateBotIn struct {
 func createBot() actions.Spec {
 	spec := making("bots.create", "Create Bot", "Makes a new bot in the account that the site's token belongs to.",
 		"BotStar shows a bot of the new id, with the name.")
-	return actions.New(spec, func(ctx context.Context, env actions.Env, in CreateBotIn) (actions.Done[BotRecord], error) {
-		var done actions.Done[BotRecord]
-		a, err := rest(env, OfBot{})
-		if err != nil {
-			return done, err
-		}
-		find, err := newOnes(ctx, func(ctx context.Context) ([]json.RawMessage, error) { return a.list(ctx, a.allBots()) }, in.Name)
-		if err != nil {
-			return done, err
-		}
-		call := a.allBots()
-		call.Method, call.Repeatable, call.Body = http.MethodPost, false, map[string]any{"name": in.Name}
-		done.Evidence, err = a.create(ctx, creation{"the bot", call, find}, &done.Output)
+	return actions.New(spec, runCreateBot, verifyCreateBot)
+}
+
+func runCreateBot(ctx context.Context, env actions.Env, in CreateBotIn) (actions.Done[BotRecord], error) {
+	var done actions.Done[BotRecord]
+	a, err := rest(env, OfBot{})
+	if err != nil {
 		return done, err
-	}, func(ctx context.Context, env actions.Env, in CreateBotIn, out BotRecord) (actions.Proof, error) {
-		return readBack(ctx, env, func(ctx context.Context) (glance, error) {
-			a, err := rest(env, OfBot{out.ID})
-			if err != nil {
-				return glance{}, err
-			}
-			var seen BotRecord
-			_, err = a.do(ctx, a.call(http.MethodGet), &seen)
-			return shows(map[string]any{"id": out.ID, "name": in.Name}, map[string]any{"id": seen.ID, "name": seen.Name}), err
-		})
+	}
+	find, err := newOnes(ctx, func(ctx context.Context) ([]json.RawMessage, error) { return a.list(ctx, a.allBots()) }, in.Name)
+	if err != nil {
+		return done, err
+	}
+	call := a.allBots()
+	call.Method, call.Repeatable, call.Body = http.MethodPost, false, map[string]any{"name": in.Name}
+	done.Evidence, err = a.create(ctx, creation{"the bot", call, find}, &done.Output)
+	return done, err
+}
+
+func verifyCreateBot(ctx context.Context, env actions.Env, in CreateBotIn, out BotRecord) (actions.Proof, error) {
+	return readBack(ctx, env, func(ctx context.Context) (glance, error) {
+		a, err := rest(env, OfBot{out.ID})
+		if err != nil {
+			return glance{}, err
+		}
+		var seen BotRecord
+		_, err = a.do(ctx, a.call(http.MethodGet), &seen)
+		return shows(map[string]any{"id": out.ID, "name": in.Name}, map[string]any{"id": seen.ID, "name": seen.Name}), err
 	})
 }
 
@@ -91,20 +99,24 @@ type GetBotIn struct{ OfBot }
 
 func getBot() actions.Spec {
 	spec := reading("bots.get", "Get Bot", "Shows a bot: its name and its team.", "The answer is of the id that was asked for.")
-	return actions.New(spec, func(ctx context.Context, env actions.Env, in GetBotIn) (actions.Done[BotRecord], error) {
-		var done actions.Done[BotRecord]
-		a, err := rest(env, in.OfBot)
-		if err == nil {
-			_, err = a.do(ctx, a.call(http.MethodGet), &done.Output)
-		}
-		return done, err
-	}, func(_ context.Context, env actions.Env, in GetBotIn, out BotRecord) (actions.Proof, error) {
-		a, err := rest(env, in.OfBot)
-		if err != nil {
-			return actions.Proof{}, err
-		}
-		return sameID(env, a.bot, out.ID)
-	})
+	return actions.New(spec, runGetBot, verifyGetBot)
+}
+
+func runGetBot(ctx context.Context, env actions.Env, in GetBotIn) (actions.Done[BotRecord], error) {
+	var done actions.Done[BotRecord]
+	a, err := rest(env, in.OfBot)
+	if err == nil {
+		_, err = a.do(ctx, a.call(http.MethodGet), &done.Output)
+	}
+	return done, err
+}
+
+func verifyGetBot(_ context.Context, env actions.Env, in GetBotIn, out BotRecord) (actions.Proof, error) {
+	a, err := rest(env, in.OfBot)
+	if err != nil {
+		return actions.Proof{}, err
+	}
+	return sameID(env, a.bot, out.ID)
 }
 
 // PublishBotIn is the input of botstar.bots.publish.
@@ -113,21 +125,25 @@ type PublishBotIn struct{ OfBot }
 func publishBot() actions.Spec {
 	spec := changing("bots.publish", "Publish Bot", "Makes the draft of a bot live: its attributes and its CMS as they are now.",
 		"What BotStar shows of the bot's attributes and entities is the same live and in the draft.")
-	return actions.New(spec, func(ctx context.Context, env actions.Env, in PublishBotIn) (actions.Done[StatusOut], error) {
-		var done actions.Done[StatusOut]
-		a, err := rest(env, in.OfBot)
-		if err != nil {
-			return done, err
-		}
-		call := a.call(http.MethodPost, "publish")
-		call.Repeatable = true
-		var answer actions.Answer
-		done.Output, answer, err = a.change(ctx, call)
-		done.Evidence = a.answered(answer)
+	return actions.New(spec, runPublishBot, verifyPublishBot)
+}
+
+func runPublishBot(ctx context.Context, env actions.Env, in PublishBotIn) (actions.Done[StatusOut], error) {
+	var done actions.Done[StatusOut]
+	a, err := rest(env, in.OfBot)
+	if err != nil {
 		return done, err
-	}, func(ctx context.Context, env actions.Env, in PublishBotIn, _ StatusOut) (actions.Proof, error) {
-		return readBack(ctx, env, func(ctx context.Context) (glance, error) { return published(ctx, env, in.OfBot) })
-	})
+	}
+	call := a.call(http.MethodPost, "publish")
+	call.Repeatable = true
+	var answer actions.Answer
+	done.Output, answer, err = a.change(ctx, call)
+	done.Evidence = a.answered(answer)
+	return done, err
+}
+
+func verifyPublishBot(ctx context.Context, env actions.Env, in PublishBotIn, _ StatusOut) (actions.Proof, error) {
+	return readBack(ctx, env, func(ctx context.Context) (glance, error) { return published(ctx, env, in.OfBot) })
 }
 
 // published compares the two stores of the bot.

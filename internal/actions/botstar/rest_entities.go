@@ -83,16 +83,20 @@ type ListEntitiesOut struct {
 func listEntities() actions.Spec {
 	spec := reading("cms_entities.list", "List CMS Entities", "Lists the entities of a bot's CMS, with their fields.",
 		"A list, each of whose elements has an id.")
-	return actions.New(spec, func(ctx context.Context, env actions.Env, q ListEntitiesIn) (actions.Done[ListEntitiesOut], error) {
-		done := actions.Done[ListEntitiesOut]{Output: ListEntitiesOut{Entities: []Entity{}}}
-		a, err := rest(env, q.OfBot)
-		if err == nil {
-			_, err = a.do(ctx, in(a.call(http.MethodGet, "cms_entities"), q.Env), &done.Output.Entities)
-		}
-		return done, err
-	}, func(_ context.Context, env actions.Env, _ ListEntitiesIn, out ListEntitiesOut) (actions.Proof, error) {
-		return everyID(env, out.Entities, func(e Entity) string { return e.ID })
-	})
+	return actions.New(spec, runListEntities, verifyListEntities)
+}
+
+func runListEntities(ctx context.Context, env actions.Env, q ListEntitiesIn) (actions.Done[ListEntitiesOut], error) {
+	done := actions.Done[ListEntitiesOut]{Output: ListEntitiesOut{Entities: []Entity{}}}
+	a, err := rest(env, q.OfBot)
+	if err == nil {
+		_, err = a.do(ctx, in(a.call(http.MethodGet, "cms_entities"), q.Env), &done.Output.Entities)
+	}
+	return done, err
+}
+
+func verifyListEntities(_ context.Context, env actions.Env, _ ListEntitiesIn, out ListEntitiesOut) (actions.Proof, error) {
+	return everyID(env, out.Entities, func(e Entity) string { return e.ID })
 }
 
 // CreateEntityIn is the input of botstar.cms_entities.create.
@@ -108,10 +112,12 @@ type CreateEntityIn struct {
 func createEntity() actions.Spec {
 	spec := making("cms_entities.create", "Create CMS Entity", "Makes a new entity in a bot's CMS, with its fields.",
 		"BotStar shows the entity, with its fields and with name and status.")
-	return actions.New(spec, runCreateEntity, func(ctx context.Context, env actions.Env, q CreateEntityIn, out Entity) (actions.Proof, error) {
-		fields := append([]Field{{UniqueName: "name"}, {UniqueName: "status"}}, q.Fields...)
-		return readBack(ctx, env, entityShows(env, OfEntity{q.OfBot, out.ID}, q.stores(), q.Name, fields))
-	})
+	return actions.New(spec, runCreateEntity, verifyCreateEntity)
+}
+
+func verifyCreateEntity(ctx context.Context, env actions.Env, q CreateEntityIn, out Entity) (actions.Proof, error) {
+	fields := append([]Field{{UniqueName: "name"}, {UniqueName: "status"}}, q.Fields...)
+	return readBack(ctx, env, entityShows(env, OfEntity{q.OfBot, out.ID}, q.stores(), q.Name, fields))
 }
 
 func runCreateEntity(ctx context.Context, env actions.Env, q CreateEntityIn) (actions.Done[Entity], error) {
@@ -204,16 +210,20 @@ type GetEntityIn struct {
 func getEntity() actions.Spec {
 	spec := reading("cms_entities.get", "Get CMS Entity", "Shows an entity of a bot's CMS, with its fields.",
 		"The answer is of the id that was asked for.")
-	return actions.New(spec, func(ctx context.Context, env actions.Env, q GetEntityIn) (actions.Done[Entity], error) {
-		done := actions.Done[Entity]{}
-		a, err := q.api(env)
-		if err == nil {
-			_, err = a.do(ctx, in(a.entity(http.MethodGet, q.OfEntity), q.Env), &done.Output)
-		}
-		return done, err
-	}, func(_ context.Context, env actions.Env, q GetEntityIn, out Entity) (actions.Proof, error) {
-		return sameID(env, q.EntityID, out.ID)
-	})
+	return actions.New(spec, runGetEntity, verifyGetEntity)
+}
+
+func runGetEntity(ctx context.Context, env actions.Env, q GetEntityIn) (actions.Done[Entity], error) {
+	done := actions.Done[Entity]{}
+	a, err := q.api(env)
+	if err == nil {
+		_, err = a.do(ctx, in(a.entity(http.MethodGet, q.OfEntity), q.Env), &done.Output)
+	}
+	return done, err
+}
+
+func verifyGetEntity(_ context.Context, env actions.Env, q GetEntityIn, out Entity) (actions.Proof, error) {
+	return sameID(env, q.EntityID, out.ID)
 }
 
 // UpdateEntityIn is the input of botstar.cms_entities.update.
@@ -227,15 +237,19 @@ type UpdateEntityIn struct {
 func updateEntity() actions.Spec {
 	spec := changing("cms_entities.update", "Update CMS Entity", "Gives an entity of a bot's CMS another name.",
 		"BotStar shows the entity with the name.")
-	return actions.New(spec, func(ctx context.Context, env actions.Env, q UpdateEntityIn) (actions.Done[StatusOut], error) {
-		a, err := q.api(env)
-		if err != nil {
-			return actions.Done[StatusOut]{}, err
-		}
-		return a.put(ctx, with(in(a.entity(http.MethodPatch, q.OfEntity), q.Env), map[string]any{"name": q.Name}))
-	}, func(ctx context.Context, env actions.Env, q UpdateEntityIn, _ StatusOut) (actions.Proof, error) {
-		return readBack(ctx, env, entityShows(env, q.OfEntity, q.stores(), q.Name, nil))
-	})
+	return actions.New(spec, runUpdateEntity, verifyUpdateEntity)
+}
+
+func runUpdateEntity(ctx context.Context, env actions.Env, q UpdateEntityIn) (actions.Done[StatusOut], error) {
+	a, err := q.api(env)
+	if err != nil {
+		return actions.Done[StatusOut]{}, err
+	}
+	return a.put(ctx, with(in(a.entity(http.MethodPatch, q.OfEntity), q.Env), map[string]any{"name": q.Name}))
+}
+
+func verifyUpdateEntity(ctx context.Context, env actions.Env, q UpdateEntityIn, _ StatusOut) (actions.Proof, error) {
+	return readBack(ctx, env, entityShows(env, q.OfEntity, q.stores(), q.Name, nil))
 }
 
 // put is change with its evidence.
@@ -253,15 +267,19 @@ type DeleteEntityIn struct {
 func deleteEntity() actions.Spec {
 	spec := changing("cms_entities.delete", "Delete CMS Entity", "Deletes an entity of a bot's CMS, with all of its items.",
 		"BotStar does not find the entity any more.")
-	return actions.New(spec, func(ctx context.Context, env actions.Env, q DeleteEntityIn) (actions.Done[StatusOut], error) {
-		a, err := q.api(env)
-		if err != nil {
-			return actions.Done[StatusOut]{}, err
-		}
-		return a.remove(ctx, in(a.entity(http.MethodDelete, q.OfEntity), q.Env))
-	}, func(ctx context.Context, env actions.Env, q DeleteEntityIn, _ StatusOut) (actions.Proof, error) {
-		return readBack(ctx, env, goneFrom(env, q.OfEntity, q.stores(), "the entity"))
-	})
+	return actions.New(spec, runDeleteEntity, verifyDeleteEntity)
+}
+
+func runDeleteEntity(ctx context.Context, env actions.Env, q DeleteEntityIn) (actions.Done[StatusOut], error) {
+	a, err := q.api(env)
+	if err != nil {
+		return actions.Done[StatusOut]{}, err
+	}
+	return a.remove(ctx, in(a.entity(http.MethodDelete, q.OfEntity), q.Env))
+}
+
+func verifyDeleteEntity(ctx context.Context, env actions.Env, q DeleteEntityIn, _ StatusOut) (actions.Proof, error) {
+	return readBack(ctx, env, goneFrom(env, q.OfEntity, q.stores(), "the entity"))
 }
 
 // goneFrom looks whether what is at the path is gone from every store.

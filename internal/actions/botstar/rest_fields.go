@@ -65,16 +65,18 @@ func verifyFields(ctx context.Context, env actions.Env, q FieldsIn, _ StatusOut)
 func updateFields() actions.Spec {
 	spec := changing("cms_fields.update", "Update Entity Fields", "Changes fields of an entity of a bot's CMS. Their unique names stay.",
 		"BotStar shows the entity with the changed fields.")
-	return actions.New(spec, func(ctx context.Context, env actions.Env, q FieldsIn) (actions.Done[StatusOut], error) {
-		a, err := q.api(env)
-		if err == nil {
-			err = checkFields(q.Fields, false)
-		}
-		if err != nil {
-			return actions.Done[StatusOut]{}, err
-		}
-		return a.put(ctx, with(in(a.entity(http.MethodPatch, q.OfEntity, "fields"), q.Env), map[string]any{"fields": q.Fields}))
-	}, verifyFields)
+	return actions.New(spec, runUpdateFields, verifyFields)
+}
+
+func runUpdateFields(ctx context.Context, env actions.Env, q FieldsIn) (actions.Done[StatusOut], error) {
+	a, err := q.api(env)
+	if err == nil {
+		err = checkFields(q.Fields, false)
+	}
+	if err != nil {
+		return actions.Done[StatusOut]{}, err
+	}
+	return a.put(ctx, with(in(a.entity(http.MethodPatch, q.OfEntity, "fields"), q.Env), map[string]any{"fields": q.Fields}))
 }
 
 // DeleteFieldsIn is the input of botstar.cms_fields.delete.
@@ -88,20 +90,24 @@ type DeleteFieldsIn struct {
 func deleteFields() actions.Spec {
 	spec := changing("cms_fields.delete", "Delete Entity Fields", "Takes fields from an entity of a bot's CMS, with what items hold in them.",
 		"BotStar shows the entity without the fields.")
-	return actions.New(spec, func(ctx context.Context, env actions.Env, q DeleteFieldsIn) (actions.Done[StatusOut], error) {
-		a, err := q.api(env)
-		if err == nil {
-			err = checkUnique(q.UniqueNames)
-		}
-		if err != nil {
-			return actions.Done[StatusOut]{}, err
-		}
-		call := a.entity(http.MethodDelete, q.OfEntity, "fields")
-		call.Query = url.Values{"unique_names": {strings.Join(q.UniqueNames, ",")}}
-		return a.remove(ctx, in(call, q.Env))
-	}, func(ctx context.Context, env actions.Env, q DeleteFieldsIn, _ StatusOut) (actions.Proof, error) {
-		return readBack(ctx, env, func(ctx context.Context) (glance, error) { return q.gone(ctx, env) })
-	})
+	return actions.New(spec, runDeleteFields, verifyDeleteFields)
+}
+
+func runDeleteFields(ctx context.Context, env actions.Env, q DeleteFieldsIn) (actions.Done[StatusOut], error) {
+	a, err := q.api(env)
+	if err == nil {
+		err = checkUnique(q.UniqueNames)
+	}
+	if err != nil {
+		return actions.Done[StatusOut]{}, err
+	}
+	call := a.entity(http.MethodDelete, q.OfEntity, "fields")
+	call.Query = url.Values{"unique_names": {strings.Join(q.UniqueNames, ",")}}
+	return a.remove(ctx, in(call, q.Env))
+}
+
+func verifyDeleteFields(ctx context.Context, env actions.Env, q DeleteFieldsIn, _ StatusOut) (actions.Proof, error) {
+	return readBack(ctx, env, func(ctx context.Context) (glance, error) { return q.gone(ctx, env) })
 }
 
 // checkUnique refuses the built-in fields, and names that a list with commas

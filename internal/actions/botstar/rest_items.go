@@ -63,20 +63,24 @@ const itemsLimit = 100
 func listItems() actions.Spec {
 	spec := reading("cms_items.list", "List Entity Items", "Lists the items of an entity of a bot's CMS, one page of them. A page that is not full is the last one.",
 		"A list that is not longer than the limit, each of whose elements has an id.")
-	return actions.New(spec, func(ctx context.Context, env actions.Env, q ListItemsIn) (actions.Done[ListItemsOut], error) {
-		done := actions.Done[ListItemsOut]{Output: ListItemsOut{Items: []Item{}, Page: max(q.Page, 1)}}
-		a, err := q.api(env)
-		if err == nil {
-			_, err = a.do(ctx, a.items(q), &done.Output.Items)
-		}
-		done.Output.More = len(done.Output.Items) >= q.limit()
-		return done, err
-	}, func(_ context.Context, env actions.Env, q ListItemsIn, out ListItemsOut) (actions.Proof, error) {
-		if len(out.Items) > q.limit() {
-			return asks(env, false, fmt.Sprintf("the page has %d items, and %d is the limit", len(out.Items), q.limit()))
-		}
-		return everyID(env, out.Items, func(i Item) string { return i.id() })
-	})
+	return actions.New(spec, runListItems, verifyListItems)
+}
+
+func runListItems(ctx context.Context, env actions.Env, q ListItemsIn) (actions.Done[ListItemsOut], error) {
+	done := actions.Done[ListItemsOut]{Output: ListItemsOut{Items: []Item{}, Page: max(q.Page, 1)}}
+	a, err := q.api(env)
+	if err == nil {
+		_, err = a.do(ctx, a.items(q), &done.Output.Items)
+	}
+	done.Output.More = len(done.Output.Items) >= q.limit()
+	return done, err
+}
+
+func verifyListItems(_ context.Context, env actions.Env, q ListItemsIn, out ListItemsOut) (actions.Proof, error) {
+	if len(out.Items) > q.limit() {
+		return asks(env, false, fmt.Sprintf("the page has %d items, and %d is the limit", len(out.Items), q.limit()))
+	}
+	return everyID(env, out.Items, func(i Item) string { return i.id() })
 }
 
 func (q ListItemsIn) limit() int {
@@ -161,13 +165,15 @@ type CreateItemIn struct {
 func createItem() actions.Spec {
 	spec := making("cms_items.create", "Create Entity Item", "Makes a new item of an entity of a bot's CMS.",
 		"BotStar shows the item with its values.")
-	return actions.New(spec, runCreateItem, func(ctx context.Context, env actions.Env, q CreateItemIn, out Item) (actions.Proof, error) {
-		want, err := q.body(q.Name)
-		if err != nil {
-			return actions.Proof{}, err
-		}
-		return readBack(ctx, env, itemShows(env, OfItem{q.OfEntity, out.id()}, q.stores(), want))
-	})
+	return actions.New(spec, runCreateItem, verifyCreateItem)
+}
+
+func verifyCreateItem(ctx context.Context, env actions.Env, q CreateItemIn, out Item) (actions.Proof, error) {
+	want, err := q.body(q.Name)
+	if err != nil {
+		return actions.Proof{}, err
+	}
+	return readBack(ctx, env, itemShows(env, OfItem{q.OfEntity, out.id()}, q.stores(), want))
 }
 
 func runCreateItem(ctx context.Context, env actions.Env, q CreateItemIn) (actions.Done[Item], error) {
@@ -253,16 +259,20 @@ type GetItemIn struct {
 
 func getItem() actions.Spec {
 	spec := reading("cms_items.get", "Get Entity Item", "Shows an item of an entity of a bot's CMS.", "The answer is of the id that was asked for.")
-	return actions.New(spec, func(ctx context.Context, env actions.Env, q GetItemIn) (actions.Done[Item], error) {
-		done := actions.Done[Item]{Output: Item{}}
-		a, err := q.api(env)
-		if err == nil {
-			_, err = a.do(ctx, in(a.entity(http.MethodGet, q.OfEntity, "items", q.ItemID), q.Env), &done.Output)
-		}
-		return done, err
-	}, func(_ context.Context, env actions.Env, q GetItemIn, out Item) (actions.Proof, error) {
-		return sameID(env, q.ItemID, out.id())
-	})
+	return actions.New(spec, runGetItem, verifyGetItem)
+}
+
+func runGetItem(ctx context.Context, env actions.Env, q GetItemIn) (actions.Done[Item], error) {
+	done := actions.Done[Item]{Output: Item{}}
+	a, err := q.api(env)
+	if err == nil {
+		_, err = a.do(ctx, in(a.entity(http.MethodGet, q.OfEntity, "items", q.ItemID), q.Env), &done.Output)
+	}
+	return done, err
+}
+
+func verifyGetItem(_ context.Context, env actions.Env, q GetItemIn, out Item) (actions.Proof, error) {
+	return sameID(env, q.ItemID, out.id())
 }
 
 // UpdateItemIn is the input of botstar.cms_items.update.
@@ -278,26 +288,30 @@ func updateItem() actions.Spec {
 	spec := changing("cms_items.update", "Update Entity Item", "Changes an item of an entity of a bot's CMS: at least one of name, status and data.",
 		"BotStar shows the item with the new values.")
 	spec.Reasons = restReasons(fault.NoAttributes)
-	return actions.New(spec, func(ctx context.Context, env actions.Env, q UpdateItemIn) (actions.Done[StatusOut], error) {
-		a, err := q.api(env)
-		if err != nil {
-			return actions.Done[StatusOut]{}, err
-		}
-		body, err := q.body(q.Name)
-		if err == nil && len(body) == 0 {
-			err = fault.New(fault.NoAttributes, "there is nothing to update: give name, status or data").At("/params")
-		}
-		if err != nil {
-			return actions.Done[StatusOut]{}, err
-		}
-		return a.put(ctx, with(in(a.entity(http.MethodPatch, q.OfEntity, "items", q.ItemID), q.Env), body))
-	}, func(ctx context.Context, env actions.Env, q UpdateItemIn, _ StatusOut) (actions.Proof, error) {
-		want, err := q.body(q.Name)
-		if err != nil {
-			return actions.Proof{}, err
-		}
-		return readBack(ctx, env, itemShows(env, q.OfItem, q.stores(), want))
-	})
+	return actions.New(spec, runUpdateItem, verifyUpdateItem)
+}
+
+func runUpdateItem(ctx context.Context, env actions.Env, q UpdateItemIn) (actions.Done[StatusOut], error) {
+	a, err := q.api(env)
+	if err != nil {
+		return actions.Done[StatusOut]{}, err
+	}
+	body, err := q.body(q.Name)
+	if err == nil && len(body) == 0 {
+		err = fault.New(fault.NoAttributes, "there is nothing to update: give name, status or data").At("/params")
+	}
+	if err != nil {
+		return actions.Done[StatusOut]{}, err
+	}
+	return a.put(ctx, with(in(a.entity(http.MethodPatch, q.OfEntity, "items", q.ItemID), q.Env), body))
+}
+
+func verifyUpdateItem(ctx context.Context, env actions.Env, q UpdateItemIn, _ StatusOut) (actions.Proof, error) {
+	want, err := q.body(q.Name)
+	if err != nil {
+		return actions.Proof{}, err
+	}
+	return readBack(ctx, env, itemShows(env, q.OfItem, q.stores(), want))
 }
 
 // DeleteItemIn is the input of botstar.cms_items.delete.
@@ -308,13 +322,17 @@ type DeleteItemIn struct {
 
 func deleteItem() actions.Spec {
 	spec := changing("cms_items.delete", "Delete Entity Item", "Deletes an item of an entity of a bot's CMS.", "BotStar does not find the item any more.")
-	return actions.New(spec, func(ctx context.Context, env actions.Env, q DeleteItemIn) (actions.Done[StatusOut], error) {
-		a, err := q.api(env)
-		if err != nil {
-			return actions.Done[StatusOut]{}, err
-		}
-		return a.remove(ctx, in(a.entity(http.MethodDelete, q.OfEntity, "items", q.ItemID), q.Env))
-	}, func(ctx context.Context, env actions.Env, q DeleteItemIn, _ StatusOut) (actions.Proof, error) {
-		return readBack(ctx, env, goneFrom(env, q.OfEntity, q.stores(), "the item", "items", q.ItemID))
-	})
+	return actions.New(spec, runDeleteItem, verifyDeleteItem)
+}
+
+func runDeleteItem(ctx context.Context, env actions.Env, q DeleteItemIn) (actions.Done[StatusOut], error) {
+	a, err := q.api(env)
+	if err != nil {
+		return actions.Done[StatusOut]{}, err
+	}
+	return a.remove(ctx, in(a.entity(http.MethodDelete, q.OfEntity, "items", q.ItemID), q.Env))
+}
+
+func verifyDeleteItem(ctx context.Context, env actions.Env, q DeleteItemIn, _ StatusOut) (actions.Proof, error) {
+	return readBack(ctx, env, goneFrom(env, q.OfEntity, q.stores(), "the item", "items", q.ItemID))
 }

@@ -32,28 +32,32 @@ func (m *SendMessageOut) whole() bool { return m.MessageID != "" }
 func sendMessage() actions.Spec {
 	spec := making("messages.send", "Send Message", "Sends a message to a user on Facebook. BotStar has no such call for users of a website.",
 		"BotStar names the message; it has no call that reads a message, so nothing is seen of its arrival.")
-	return actions.New(spec, func(ctx context.Context, env actions.Env, q SendMessageIn) (actions.Done[SendMessageOut], error) {
-		var done actions.Done[SendMessageOut]
-		a, err := rest(env, OfBot{})
-		if err == nil {
-			err = checkMessage(q.Message, "/params/message")
-		}
-		if err != nil {
-			return done, err
-		}
-		body := map[string]any{"recipient": map[string]any{"id": q.RecipientID}, "message": q.Message}
-		if q.MessageTag != "" {
-			body["options"] = map[string]any{"message_tag": q.MessageTag}
-		}
-		call := a.call(http.MethodPost)
-		call.Path, call.Body = []string{"messages"}, body
-		done.Evidence, err = a.create(ctx, creation{what: "the message", call: call}, &done.Output)
+	return actions.New(spec, runSendMessage, verifySendMessage)
+}
+
+func runSendMessage(ctx context.Context, env actions.Env, q SendMessageIn) (actions.Done[SendMessageOut], error) {
+	var done actions.Done[SendMessageOut]
+	a, err := rest(env, OfBot{})
+	if err == nil {
+		err = checkMessage(q.Message, "/params/message")
+	}
+	if err != nil {
 		return done, err
-	}, func(_ context.Context, env actions.Env, _ SendMessageIn, out SendMessageOut) (actions.Proof, error) {
-		return actions.Proof{Verdict: event.Unverifiable, Evidence: []event.Evidence{
-			evidence(env, "rest", "BotStar accepted it as "+out.MessageID),
-		}}, nil
-	})
+	}
+	body := map[string]any{"recipient": map[string]any{"id": q.RecipientID}, "message": q.Message}
+	if q.MessageTag != "" {
+		body["options"] = map[string]any{"message_tag": q.MessageTag}
+	}
+	call := a.call(http.MethodPost)
+	call.Path, call.Body = []string{"messages"}, body
+	done.Evidence, err = a.create(ctx, creation{what: "the message", call: call}, &done.Output)
+	return done, err
+}
+
+func verifySendMessage(_ context.Context, env actions.Env, _ SendMessageIn, out SendMessageOut) (actions.Proof, error) {
+	return actions.Proof{Verdict: event.Unverifiable, Evidence: []event.Evidence{
+		evidence(env, "rest", "BotStar accepted it as "+out.MessageID),
+	}}, nil
 }
 
 // checkMessage refuses a message without content.
@@ -87,9 +91,11 @@ func broadcast() actions.Spec {
 	spec := making("messages.broadcast", "Broadcast Message",
 		"Sends messages to one user of a bot, by the older API that only broadcasts. It needs the bot's own access token, rest.bot_token.",
 		"BotStar says the status 200; it has no call that reads a message, so nothing is seen of its arrival.")
-	return actions.New(spec, runBroadcast, func(_ context.Context, env actions.Env, _ BroadcastIn, _ BroadcastOut) (actions.Proof, error) {
-		return actions.Proof{Verdict: event.Unverifiable, Evidence: []event.Evidence{evidence(env, "rest", "BotStar accepted it")}}, nil
-	})
+	return actions.New(spec, runBroadcast, verifyBroadcast)
+}
+
+func verifyBroadcast(_ context.Context, env actions.Env, _ BroadcastIn, _ BroadcastOut) (actions.Proof, error) {
+	return actions.Proof{Verdict: event.Unverifiable, Evidence: []event.Evidence{evidence(env, "rest", "BotStar accepted it")}}, nil
 }
 
 func runBroadcast(ctx context.Context, env actions.Env, q BroadcastIn) (actions.Done[BroadcastOut], error) {

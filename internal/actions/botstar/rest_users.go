@@ -61,23 +61,27 @@ type GetUserIn struct{ OfUser }
 func getUser() actions.Spec {
 	spec := reading("users.get", "Get User", "Shows what BotStar knows of a user: attributes and tags. Variables of the conversation cannot be read.",
 		"The answer is of the id that was asked for.")
-	return actions.New(spec, func(ctx context.Context, env actions.Env, q GetUserIn) (actions.Done[User], error) {
-		a, id, err := q.api(env)
-		if err != nil {
-			return actions.Done[User]{}, err
-		}
-		u, err := a.user(ctx, id)
-		if err == nil {
-			recognise(env, u)
-		}
-		return actions.Done[User]{Output: u}, err
-	}, func(_ context.Context, env actions.Env, q GetUserIn, out User) (actions.Proof, error) {
-		id, err := userID(env, q.UserID)
-		if err != nil {
-			return actions.Proof{}, err
-		}
-		return sameID(env, id, out.id())
-	})
+	return actions.New(spec, runGetUser, verifyGetUser)
+}
+
+func runGetUser(ctx context.Context, env actions.Env, q GetUserIn) (actions.Done[User], error) {
+	a, id, err := q.api(env)
+	if err != nil {
+		return actions.Done[User]{}, err
+	}
+	u, err := a.user(ctx, id)
+	if err == nil {
+		recognise(env, u)
+	}
+	return actions.Done[User]{Output: u}, err
+}
+
+func verifyGetUser(_ context.Context, env actions.Env, q GetUserIn, out User) (actions.Proof, error) {
+	id, err := userID(env, q.UserID)
+	if err != nil {
+		return actions.Proof{}, err
+	}
+	return sameID(env, id, out.id())
 }
 
 // recognise keeps BotStar's id of the visitor, when the user that was read is
@@ -108,21 +112,25 @@ func updateUser() actions.Spec {
 	spec := changing("users.update", "Update User", "Changes attributes of a user, without a page. A custom attribute must be declared: see botstar.user_attributes.create.",
 		"BotStar shows the user with the values.")
 	spec.Reasons = restReasons(fault.NoAttributes)
-	return actions.New(spec, func(ctx context.Context, env actions.Env, q UpdateUserIn) (actions.Done[UpdateUserOut], error) {
-		var done actions.Done[UpdateUserOut]
-		a, id, err := q.api(env)
-		if err != nil {
-			return done, err
-		}
-		if err := checkUserAttributes(q.Attributes); err != nil {
-			return done, err
-		}
-		done.Output = UpdateUserOut{UserID: id, Attributes: map[string]any{}}
-		done.Evidence, err = a.patchUser(ctx, id, q.Attributes, &done.Output.Attributes)
+	return actions.New(spec, runUpdateUser, verifyUpdateUser)
+}
+
+func runUpdateUser(ctx context.Context, env actions.Env, q UpdateUserIn) (actions.Done[UpdateUserOut], error) {
+	var done actions.Done[UpdateUserOut]
+	a, id, err := q.api(env)
+	if err != nil {
 		return done, err
-	}, func(ctx context.Context, env actions.Env, q UpdateUserIn, out UpdateUserOut) (actions.Proof, error) {
-		return readBack(ctx, env, userShows(env, q.OfBot, out.UserID, q.Attributes))
-	})
+	}
+	if err := checkUserAttributes(q.Attributes); err != nil {
+		return done, err
+	}
+	done.Output = UpdateUserOut{UserID: id, Attributes: map[string]any{}}
+	done.Evidence, err = a.patchUser(ctx, id, q.Attributes, &done.Output.Attributes)
+	return done, err
+}
+
+func verifyUpdateUser(ctx context.Context, env actions.Env, q UpdateUserIn, out UpdateUserOut) (actions.Proof, error) {
+	return readBack(ctx, env, userShows(env, q.OfBot, out.UserID, q.Attributes))
 }
 
 // patchUser changes a user. What BotStar echoes is read into echo.
@@ -193,16 +201,18 @@ func (c *CreateUserAttributeOut) whole() bool { return c.ID != "" }
 func createUserAttribute() actions.Spec {
 	spec := making("user_attributes.create", "Create User Attributes", "Declares a custom attribute of a bot's users.",
 		"BotStar has no list of them. With test_user_id the attribute is set and read back; without, the verdict is unverifiable.")
-	return actions.New(spec, func(ctx context.Context, env actions.Env, q CreateUserAttributeIn) (actions.Done[CreateUserAttributeOut], error) {
-		var done actions.Done[CreateUserAttributeOut]
-		a, err := rest(env, q.OfBot)
-		if err != nil {
-			return done, err
-		}
-		call := with(a.call(http.MethodPost, "users", "attributes"), map[string]any{"field_name": q.FieldName, "field_type": q.FieldType})
-		done.Evidence, err = a.create(ctx, creation{what: "the user attribute", call: call}, &done.Output)
+	return actions.New(spec, runCreateUserAttribute, verifyUserAttribute)
+}
+
+func runCreateUserAttribute(ctx context.Context, env actions.Env, q CreateUserAttributeIn) (actions.Done[CreateUserAttributeOut], error) {
+	var done actions.Done[CreateUserAttributeOut]
+	a, err := rest(env, q.OfBot)
+	if err != nil {
 		return done, err
-	}, verifyUserAttribute)
+	}
+	call := with(a.call(http.MethodPost, "users", "attributes"), map[string]any{"field_name": q.FieldName, "field_type": q.FieldType})
+	done.Evidence, err = a.create(ctx, creation{what: "the user attribute", call: call}, &done.Output)
+	return done, err
 }
 
 func verifyUserAttribute(ctx context.Context, env actions.Env, q CreateUserAttributeIn, _ CreateUserAttributeOut) (actions.Proof, error) {
