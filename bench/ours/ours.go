@@ -8,6 +8,7 @@ import (
 	"log/slog"
 
 	"github.com/parley-chat/parley/bench/contend"
+	"github.com/parley-chat/parley/bench/message"
 	"github.com/parley-chat/parley/internal/bus"
 )
 
@@ -39,6 +40,10 @@ func Start(s contend.Setup) (contend.Job, error) {
 		return startCold(ctx, s, true)
 	case "bus-path":
 		return startBusPath(ctx, s)
+	case "ingest-single":
+		return startIngest(ctx, s, 1)
+	case "ingest-batch":
+		return startIngest(ctx, s, message.BatchOf)
 	case "codec":
 		return startCodec()
 	case "sessions-logical", "sessions-belady", "sessions-least-recent":

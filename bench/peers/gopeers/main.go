@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/parley-chat/parley/bench/contend"
+	"github.com/parley-chat/parley/bench/message"
 )
 
 func main() {
@@ -26,6 +27,10 @@ func start(s contend.Setup) (contend.Job, error) {
 		return startRaw(s)
 	case "bus-watermill":
 		return startWatermill(s)
+	case "ingest-raw-single":
+		return startRawIngest(s, 1)
+	case "ingest-raw-batch":
+		return startRawIngest(s, message.BatchOf)
 	case "raw-kv":
 		return startRawKV(s, false)
 	case "raw-kv-leader":

@@ -31,8 +31,28 @@ type broker struct {
 // startBroker starts the server with the same settings as Parley's own: files,
 // flushed every second. commands are the subjects of the queue.
 func startBroker(ctx context.Context, dir, commands string) (*broker, error) {
+	b, err := startServer(dir, false)
+	if err != nil {
+		return nil, err
+	}
+	for _, config := range []jetstream.StreamConfig{
+		{
+			Name: streamCommands, Subjects: []string{commands}, Retention: jetstream.WorkQueuePolicy,
+			Discard: jetstream.DiscardNew, Duplicates: 2 * time.Minute,
+		},
+		{Name: streamResults, Subjects: []string{streamResults, "res.>"}, Duplicates: 2 * time.Minute},
+	} {
+		if _, err := b.js.CreateStream(ctx, config); err != nil {
+			return nil, fmt.Errorf("making the stream %s: %w", config.Name, err)
+		}
+	}
+	return b, nil
+}
+
+// startServer starts a server without streams. always flushes every publish.
+func startServer(dir string, always bool) (*broker, error) {
 	srv, err := server.NewServer(&server.Options{
-		ServerName: "gopeers", DontListen: true, JetStream: true, StoreDir: dir, SyncInterval: time.Second,
+		ServerName: "gopeers", DontListen: true, JetStream: true, StoreDir: dir, SyncInterval: time.Second, SyncAlways: always,
 		NoLog: true, NoSigs: true,
 	})
 	if err != nil {
@@ -50,19 +70,7 @@ func startBroker(ctx context.Context, dir, commands string) (*broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the JetStream client: %w", err)
 	}
-	b := &broker{server: srv, conn: conn, js: js}
-	for _, config := range []jetstream.StreamConfig{
-		{
-			Name: streamCommands, Subjects: []string{commands}, Retention: jetstream.WorkQueuePolicy,
-			Discard: jetstream.DiscardNew, Duplicates: 2 * time.Minute,
-		},
-		{Name: streamResults, Subjects: []string{streamResults, "res.>"}, Duplicates: 2 * time.Minute},
-	} {
-		if _, err := js.CreateStream(ctx, config); err != nil {
-			return nil, fmt.Errorf("making the stream %s: %w", config.Name, err)
-		}
-	}
-	return b, nil
+	return &broker{server: srv, conn: conn, js: js}, nil
 }
 
 // consumer returns the durable consumer of the stream.

@@ -1,0 +1,35 @@
+package main
+
+import "github.com/parley-chat/parley/bench/report"
+
+func ingestBatch() benchmark {
+	return benchmark{
+		name:  "ingest-batch",
+		title: "Events of Segment's batch endpoint, a hundred in a request, stored and answered; 8 senders at once, every write flushed to disk.",
+		method: "Ours: `POST /v1/batch` over HTTP on loopback to the edge; every event is proved, parsed, made one of a known visitor, checked against its schema, " +
+			"and stored once, with the marker by which its repetition is known; then the sender gets its answer. The senders are in the process. " +
+			"raw: the same events, made before, by nats.go in atomic batches of a hundred, 8 at once, into the same kind of stream on the same " +
+			"kind of server; no HTTP, no parsing, no marker. p50 and p99 are those of a request, and of a batch.",
+		prepare: true, sessions: 1000, window: 8, jobs: 16000, repeats: 7,
+		contenders: []contender{
+			ourContender("Parley's edge", "ingest-batch"),
+			goContender("raw", "nats.go, atomic batches", "ingest-raw-batch"),
+		},
+		promises: []promise{{measure: report.PerSecond, against: "raw", bar: 0.8, atLeast: true}},
+	}
+}
+
+func ingestSingle() benchmark {
+	return benchmark{
+		name:  "ingest-single",
+		title: "Events of Segment's single endpoint, one in a request, stored and answered; 64 senders at once, every write flushed to disk.",
+		method: "Ours: `POST /v1/track` over HTTP on loopback to the edge, as in `ingest-batch`. " +
+			"raw: the same events, made before, each published by nats.go, 64 at once, on the same kind of server.",
+		prepare: true, sessions: 1000, window: 64, jobs: 3200, repeats: 7,
+		contenders: []contender{
+			ourContender("Parley's edge", "ingest-single"),
+			goContender("raw", "nats.go, one publish for each", "ingest-raw-single"),
+		},
+		promises: []promise{{measure: report.PerSecond, against: "raw", bar: 0.8, atLeast: true}},
+	}
+}
