@@ -282,7 +282,7 @@ func (l *leader) step(ctx, work context.Context, m message) error {
 	}
 	if m.err != nil {
 		l.open.buried = append(l.open.buried, letter{m.d, m.err})
-		return nil
+		return nil //nolint:nilerr // It is buried, and the others go on.
 	}
 	for {
 		change, err := l.safely(ctx, m)

@@ -17,8 +17,9 @@ const (
 	unanswered = 10 * time.Minute
 	// callLife is how long an HTTP call is worth making.
 	callLife = 24 * time.Hour
-	// maxMessage bounds a message that a workflow makes: the queue takes no more.
-	maxMessage = 200 << 10
+	// maxMessage bounds a message that a workflow makes, and maxBody the body of a
+	// call, which travels as base64: the queue takes 256 KiB with the headers.
+	maxMessage, maxBody = 200 << 10, 128 << 10
 )
 
 // advance leads the thread on until it waits or ends. The run ends with its last
@@ -151,6 +152,9 @@ func (f *fold) act(s *Session, run *Run, p *workflow.Program, thread *Thread, op
 	if err != nil {
 		return false, err
 	}
+	if len(command.Data) > maxMessage {
+		return false, fault.New(fault.TooLarge, "the command has %d bytes, and %d are the most", len(command.Data), maxMessage)
+	}
 	if full, until := f.full(s, command.Spec.Name); full {
 		f.wait(s, run, thread, Wait{Kind: waitRoom, Step: op.ID, Action: command.Spec.Name, Timer: strconv.Itoa(op.Index), Due: until})
 		return true, nil
@@ -222,8 +226,8 @@ func (f *fold) call(s *Session, run *Run, p *workflow.Program, thread *Thread, o
 	if err != nil {
 		return false, err
 	}
-	if len(request.Body) > maxMessage {
-		return false, fault.New(fault.TooLarge, "the body of the call has %d bytes, and %d are the most", len(request.Body), maxMessage)
+	if len(request.Body) > maxBody {
+		return false, fault.New(fault.TooLarge, "the body of the call has %d bytes, and %d are the most", len(request.Body), maxBody)
 	}
 	expires := f.in.At.Add(callLife)
 	call := Call{

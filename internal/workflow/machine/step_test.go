@@ -232,6 +232,27 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestTooLarge shows that a message that no queue takes fails its run only.
+func TestTooLarge(t *testing.T) {
+	t.Parallel()
+	for name, step := range map[string]string{
+		"call": `{http: {url: "https://crm.example.test/", body: {x: "${ trigger.properties.x }"}}}`,
+		"emit": `{emit: {event: big, properties: {x: "${ trigger.properties.x }${ trigger.properties.x }"}}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := simulate(t, "a.yaml", "on: {trigger: track}\nsteps: ["+step+"]\n", "b.yaml", "on: {trigger: track}\nsteps: [{action: botstar.widget.open}]\n")
+			s.trigger(event.KindTrack, event.Trigger{Event: "Any", Properties: map[string]any{"x": strings.Repeat("x", maxBody)}})
+			if len(s.refused) != 1 || fault.From(s.refused[0]).Reason != fault.TooLarge || !cmp.Equal(s.commands(), []string{"open"}) {
+				t.Errorf("refused: %v, commands %v", s.refused, s.commands())
+			}
+			if !cmp.Equal(s.outcomes(), []string{"a failed"}) {
+				t.Errorf("the runs are %v", s.outcomes())
+			}
+		})
+	}
+}
+
 // TestTooManyRuns shows that the runs of a visitor are bounded.
 func TestTooManyRuns(t *testing.T) {
 	t.Parallel()
