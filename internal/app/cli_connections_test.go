@@ -307,3 +307,68 @@ func TestAWorkerWithAnotherMasterKey(t *testing.T) {
 	}
 	t.Logf("20 starts, %d served", served)
 }
+
+// TestConnectionsView holds what an operator sees of connections.
+func TestConnectionsView(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	name := vault.Name{Provider: "hubspot", Site: "shop"}.Filled()
+	all := []vault.Connection{
+		{
+			Name: name, State: vault.Active, Kind: "oauth", ClientID: "app-1", RefreshedAt: now.Add(-5 * time.Minute), UsedAt: now.Add(-time.Minute),
+			Versions: []vault.Version{{Number: 7, Fingerprint: "0a1b2c3d", Refreshes: true, IssuedAt: now, ExpiresAt: now.Add(25 * time.Minute)}},
+			Scopes:   []string{"oauth"}, Account: map[string]string{"hub_id": "4711"},
+		},
+		{Name: vault.Name{Provider: "pipedrive"}.Filled(), State: vault.ReauthNeeded, Why: "the vendor\x1b[2J refuses", Failures: 2, Problem: "503", RetryAt: now},
+		{Name: vault.Name{Provider: "botstar"}.Filled(), State: vault.Revoked, AtVendor: true, Versions: []vault.Version{{ExpiresAt: now.Add(-time.Hour)}}},
+	}
+	table := connectionsTable(all, now)
+	for _, want := range []string{"main/production/hubspot/shop/default", "in 25m0s", "reauth_needed", "ended", "WHY"} {
+		if !strings.Contains(table, want) {
+			t.Errorf("the table has no %q:\n%s", want, table)
+		}
+	}
+	if got := connectionsTable(nil, now); !strings.Contains(got, "publisher connect") {
+		t.Errorf("without any: %s", got)
+	}
+	var text strings.Builder
+	for _, one := range all {
+		text.WriteString(connectionText(one))
+	}
+	for _, want := range []string{"number 7, fingerprint 0a1b2c3d", "hub_id       4711", "2 in a row: 503", "the vendor may know it yet"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("the text has no %q:\n%s", want, text.String())
+		}
+	}
+	if strings.Contains(table+text.String(), "\x1b") {
+		t.Error("what a vendor says reaches the terminal as it is")
+	}
+}
+
+// TestSecretsComeFromFiles: never from an argument, and never from a file that
+// everybody reads.
+func TestSecretsComeFromFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	private, public := filepath.Join(dir, "private"), filepath.Join(dir, "public")
+	for path, mode := range map[string]os.FileMode{private: 0o600, public: 0o644} {
+		if err := os.WriteFile(path, []byte("the-secret\n"), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := &cli{Process: Process{Env: Env{"WHERE": private}, Stdin: strings.NewReader(" the-secret \n")}}
+	for _, good := range []string{"file:" + private, "env:WHERE", "-"} {
+		if got, err := c.secret(good); err != nil || got.Reveal() != "the-secret" {
+			t.Errorf("%s: %v, %v", good, got, err)
+		}
+	}
+	for _, bad := range []string{"the-secret", "", "file:" + public, "file:relative", "env:NOWHERE", "file:" + private + ".gone", "-"} {
+		got, err := c.secret(bad) // Standard input is empty by now.
+		if err == nil || !got.IsZero() || strings.Contains(err.Error(), "the-secret") || fault.From(err).Fix == "" {
+			t.Errorf("%q: %v, %v", bad, got, err)
+		}
+	}
+}
