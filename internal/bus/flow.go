@@ -18,7 +18,7 @@ import (
 
 // FlowMsg is a message of FLOW that is committed together with others.
 type FlowMsg struct {
-	// Subject is one of FLOW: in., run., timer., due. or go.
+	// Subject is one of FLOW: in., run., timer., due., go. or crm.
 	Subject string
 	// Envelope is the message; when it is nil, Header and Data are.
 	Envelope *event.Envelope
@@ -208,7 +208,7 @@ func (b *Bus) prepare(c *Commitment, msgs []FlowMsg) error {
 // flowMsg turns one message into that of NATS, or says what is wrong with it.
 func (b *Bus) flowMsg(m FlowMsg) (*nats.Msg, error) {
 	switch word, _, _ := strings.Cut(m.Subject, "."); word {
-	case "in", "run", "timer", "due", "go":
+	case "in", "run", "timer", "due", "go", "crm":
 	default:
 		return nil, fault.New(fault.Malformed, "the subject %q is not one of %s", m.Subject, StreamFlow)
 	}

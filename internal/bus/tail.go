@@ -77,7 +77,7 @@ func streamsOf(o TailOptions) (map[string][]string, error) {
 		word, _, _ := strings.Cut(subject, ".")
 		stream, ok := map[string]string{
 			"cmd": StreamCommands, "res": StreamEvents, "evt": StreamEvents,
-			"in": StreamFlow, "run": StreamFlow, "timer": StreamFlow, "due": StreamFlow, "go": StreamFlow,
+			"in": StreamFlow, "run": StreamFlow, "timer": StreamFlow, "due": StreamFlow, "go": StreamFlow, "crm": StreamFlow,
 			"jrn": StreamJournal, "audit": StreamAudit, "dead": StreamDead, "$JS": StreamAdvisory,
 		}[word]
 		if !ok {

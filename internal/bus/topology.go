@@ -14,7 +14,7 @@ import (
 // The streams. Subjects are made in package event.
 const (
 	StreamCommands = "CMD"   // The queue of commands.
-	StreamFlow     = "FLOW"  // Triggers, runs, timers, and what they issue.
+	StreamFlow     = "FLOW"  // Triggers, runs, timers, what they issue, and what CRMs have.
 	StreamEvents   = "EVT"   // Results and facts: the history.
 	StreamJournal  = "JRN"   // One effect record per command.
 	StreamAudit    = "AUDIT" // Receipts; nothing can be deleted.
@@ -72,7 +72,7 @@ func queueTransform(word string) jetstream.SubjectTransformConfig {
 func flowStream() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: StreamFlow, Description: "triggers, runs, timers, and the commands they issue",
-		Subjects: []string{"in.>", "run.>", "timer.>", "due.>", "go.>"},
+		Subjects: []string{"in.>", "run.>", "timer.>", "due.>", "go.>", "crm.>"},
 		// Schedules refuse DiscardNew, and a delete marker would stretch the lives
 		// of messages with a TTL of their own.
 		AllowMsgSchedules: true, AllowMsgTTL: true, AllowAtomicPublish: true, AllowRollup: true,
