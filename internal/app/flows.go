@@ -115,7 +115,10 @@ func (f *flows) watch(ctx context.Context) error {
 // compiled any more, because a site or an action is gone, is left out.
 func (f *flows) current(ctx context.Context) (*workflow.Set, error) {
 	if err := f.adopt(ctx); err != nil {
-		return nil, err
+		if ctx.Err() != nil || fault.Retryable(err) {
+			return nil, err
+		}
+		f.log.LogAttrs(ctx, slog.LevelError, "workflow files are not all published", slog.Any("err", err))
 	}
 	names, err := f.versions.Names(ctx)
 	if err != nil {
@@ -124,13 +127,13 @@ func (f *flows) current(ctx context.Context) (*workflow.Set, error) {
 	var programs []*workflow.Program
 	for _, name := range names {
 		head, err := f.versions.Head(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		if head.Current == 0 {
+		if err == nil && head.Current == 0 {
 			continue
 		}
-		p, err := f.program(ctx, name, head.Current)
+		var p *workflow.Program
+		if err == nil {
+			p, err = f.program(ctx, name, head.Current)
+		}
 		switch {
 		case err == nil:
 			programs = append(programs, p)
