@@ -17,6 +17,8 @@ type node struct {
 	Required      []string        `json:"required"`
 	MinProperties int             `json:"minProperties"`
 	Closed        any             `json:"additionalProperties"`
+	Items         *node           `json:"items"`
+	MinItems      int             `json:"minItems"`
 }
 
 // valid returns the smallest value that fits the node.
@@ -38,7 +40,11 @@ func (n node) valid() any {
 	case "boolean":
 		return true
 	case "array":
-		return []any{}
+		list := []any{}
+		for n.Items != nil && len(list) < n.MinItems {
+			list = append(list, n.Items.valid())
+		}
+		return list
 	}
 	if len(n.Enum) > 0 {
 		return n.Enum[0]
