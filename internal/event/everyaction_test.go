@@ -100,6 +100,9 @@ func eachMistake(n node, object map[string]any, at string, try func(broken map[s
 		try(broken, at+"/surplus_field")
 	}
 	for name, member := range n.Properties {
+		if member.Type == nil && len(member.Enum) == 0 {
+			continue // Any value is right.
+		}
 		broken := maps.Clone(object)
 		broken[name] = wrong(member)
 		try(broken, at+"/"+name)
