@@ -67,7 +67,7 @@ func suite() []benchmark {
 	return []benchmark{
 		warmAction(), warmThroughput(), coldSession(), coldFullPage(), busPath(), codec(),
 		memoryHeld(), rehydrate(), sessionsLogical(), failover(), ownershipCost(), scaleOut(), snapshots(),
-		ingestBatch(), ingestSingle(),
+		ingestBatch(), ingestSingle(), eventPath(),
 	}
 }
 

@@ -33,3 +33,20 @@ func ingestSingle() benchmark {
 		promises: []promise{{measure: report.PerSecond, against: "raw", bar: 0.8, atLeast: true}},
 	}
 }
+
+func eventPath() benchmark {
+	return benchmark{
+		name:  "event-path",
+		title: "The way of an event through a workflow: received, looked at, and for one in ten a command published.",
+		method: "A round publishes its events first and measures then. Ours: one workflow, `if: trigger.properties.size > 10`, run by the engine: every event " +
+			"is handled exactly once, and a run is kept for each command. The embedded server is in the CPU time of both. " +
+			"watermill: a handler of its router with the same condition in Go, its JetStream subscriber and publisher, asynchronous acks; " +
+			"no state, and at least once. Redpanda Connect is not measured: the module with its NATS components is not under an open-source licence as a whole.",
+		prepare: true, sessions: 1000, window: 1000, jobs: 20000, repeats: 7,
+		contenders: []contender{
+			ourContender("Parley: one workflow, exactly once", "event-path"),
+			goContender("watermill", "Watermill's router, at least once", "event-watermill"),
+		},
+		promises: []promise{{measure: report.PerCPU, against: "watermill", bar: 2, atLeast: true}},
+	}
+}

@@ -42,6 +42,17 @@ func Viewed(id string, visitor, size int, at time.Time) event.Trigger {
 	}
 }
 
+// Size is the property size of the n-th event: of every tenth it is above 10.
+func Size(n int) int {
+	if n%10 == 0 {
+		return 20
+	}
+	return 5
+}
+
+// Big returns how many of so many events have a size above 10.
+func Big(events int) int { return (events + 9) / 10 }
+
 // Trigger returns the message of the trigger, and its subject, as the edge
 // stores it.
 func Trigger(id string, data event.Trigger) (string, event.Envelope, error) {

@@ -44,6 +44,8 @@ func Start(s contend.Setup) (contend.Job, error) {
 		return startIngest(ctx, s, 1)
 	case "ingest-batch":
 		return startIngest(ctx, s, message.BatchOf)
+	case "event-path":
+		return startEventPath(ctx, s)
 	case "codec":
 		return startCodec()
 	case "sessions-logical", "sessions-belady", "sessions-least-recent":

@@ -84,6 +84,8 @@ const (
 	BusDenied           Reason = "bus_denied"
 	QueueFull           Reason = "queue_full"
 	NoWorker            Reason = "no_worker"
+	NoExecutor          Reason = "no_executor"
+	VisitorAway         Reason = "visitor_away"
 	ShuttingDown        Reason = "shutting_down"
 	NotAuthentic        Reason = "not_authentic"
 	MediaType           Reason = "unsupported_media_type"
@@ -201,6 +203,8 @@ func table() []Entry {
 		{BusDenied, Denied, "NATS refused the permission", "use credentials that may publish this subject"},
 		{QueueFull, Exhausted, "the queue of this session and action is full", "wait until some of its commands are done"},
 		{NoWorker, Unavailable, "no result came in time", "check that a worker runs and takes this action: `worker doctor`"},
+		{NoExecutor, Unmet, "nothing can run the action for this visitor", "let the site's `visitor.executor` be auto or headless, or identify the visitor"},
+		{VisitorAway, Unavailable, "the visitor's own tab is not connected", "the command waits until its expiry; give it a later one, or let the site's `visitor.executor` be auto"},
 		{ShuttingDown, Stopping, "the worker is shutting down", "nothing to do: another worker takes the command"},
 		{NotAuthentic, Denied, "nothing proves who sent the request", "give the sender the source's secret: see docs/ingest.md; an old secret stays valid while it is under `secrets:`"},
 		{MediaType, Invalid, "the body has a Content-Type that this address does not take", "send `Content-Type: application/json`, or what docs/ingest.md names for the source"},

@@ -31,6 +31,8 @@ func start(s contend.Setup) (contend.Job, error) {
 		return startRawIngest(s, 1)
 	case "ingest-raw-batch":
 		return startRawIngest(s, message.BatchOf)
+	case "event-watermill":
+		return startMillFilter(s)
 	case "raw-kv":
 		return startRawKV(s, false)
 	case "raw-kv-leader":

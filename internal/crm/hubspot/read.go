@@ -1,0 +1,61 @@
+package hubspot
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/parley-chat/parley/internal/crm"
+)
+
+// Read implements crm.Connector.
+func (c *Connector) Read(ctx context.Context, refs []crm.Ref) ([]crm.Contact, error) {
+	s, err := c.properties(ctx, contacts, 0)
+	if err != nil {
+		return nil, err
+	}
+	names := slices.Sorted(maps.Keys(s.byName))
+	var keys, ids []string
+	byID := map[string]string{}
+	for _, ref := range refs {
+		if ref.ID == "" {
+			keys = append(keys, ref.Key)
+			continue
+		}
+		ids = append(ids, ref.ID)
+		byID[ref.ID] = ref.Key
+	}
+	byKey, err := c.read(ctx, contacts, c.o.Key, keys, names...)
+	if err != nil {
+		return nil, err
+	}
+	known, err := c.read(ctx, contacts, "", ids, names...)
+	if err != nil {
+		return nil, err
+	}
+	var all []crm.Contact
+	for _, o := range slices.Concat(byKey, known) {
+		key := byID[o.ID]
+		if key == "" {
+			key = o.get(c.o.Key) // A merged record answers under another id.
+		}
+		all = append(all, crm.Contact{
+			Key: key, ID: o.ID, Email: o.get("email"), Fields: c.valuesOf(s, &o), UpdatedAt: o.UpdatedAt,
+		})
+	}
+	return all, nil
+}
+
+// valuesOf returns the fields of the record that have a value, sorted.
+func (c *Connector) valuesOf(s *schema, o *object) []crm.Field {
+	var fields []crm.Field
+	for _, name := range slices.Sorted(maps.Keys(o.Properties)) {
+		if name == c.o.Key || name == c.o.Seq {
+			continue
+		}
+		if value := s.value(name, o.get(name)); value != nil {
+			fields = append(fields, crm.Field{Name: name, Value: value, Rule: crm.Always})
+		}
+	}
+	return fields
+}

@@ -1,0 +1,23 @@
+// window.dataLayer, as Google's tags use it: an array whose push is watched.
+
+import { safe } from "./safe.js";
+
+const followers = [];
+
+// follow calls work with every entry: those that are there, and those to come.
+export const follow = (work) => {
+  const layer = (window.dataLayer = window.dataLayer || []);
+  if (!followers.length) {
+    const push = layer.push;
+    const tell = safe((entries) => {
+      for (const entry of entries) for (const each of followers) each(entry);
+    });
+    layer.push = function () {
+      const length = push.apply(this, arguments);
+      tell(arguments);
+      return length;
+    };
+  }
+  followers.push(work);
+  for (const entry of Array.from(layer)) work(entry);
+};

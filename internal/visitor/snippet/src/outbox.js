@@ -1,0 +1,55 @@
+// Signals of the driver and tracks of the page, numbered together, kept until
+// the gateway has stored them.
+
+import { clock } from "./safe.js";
+import { place } from "./site.js";
+import { send } from "./socket.js";
+
+const most = 200;
+const longest = 32 * 1024; // characters
+
+let n = 0;
+let waiting = []; // frames with n, oldest first; tracks have at, when they happened
+
+const frame = (entry) => {
+  if (entry.at === undefined) return entry;
+  const { at, ...rest } = entry;
+  return { ...rest, age_ms: Math.round(clock() - at) };
+};
+
+const add = (entry) => {
+  waiting.push(entry);
+  if (waiting.length > most) {
+    // Tracks go first: a signal is a fact of the chat.
+    const track = waiting.findIndex((each) => each.t === "track");
+    waiting.splice(track < 0 ? 0 : track, 1);
+  }
+  send(frame(entry));
+};
+
+export const signal = (json) => {
+  if (json.length <= longest) add({ t: "signal", n: ++n, json });
+};
+
+export const track = (name, properties) => {
+  let copy;
+  try {
+    copy = JSON.parse(JSON.stringify(properties || {}));
+    if (JSON.stringify(copy).length > longest) return;
+  } catch {
+    return; // It cannot be told in JSON.
+  }
+  add({ t: "track", n: ++n, name: ("" + name).slice(0, 256), properties: copy, url: place(), at: clock() });
+};
+
+export const stored = (upTo) => {
+  waiting = waiting.filter((entry) => entry.n > upTo);
+};
+
+export const resend = () => waiting.forEach((entry) => send(frame(entry)));
+
+export const rest = () => waiting.map(frame);
+
+export const drop = () => {
+  waiting = [];
+};

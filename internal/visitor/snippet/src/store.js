@@ -1,0 +1,60 @@
+// What the browser keeps between documents: one record, only while the visitor
+// has allowed it. Where the browser has no storage, it lives in memory.
+
+import { key } from "./site.js";
+import { random, text } from "./safe.js";
+
+const name = "parley:" + key;
+const most = 100; // answers
+const longest = 4096; // characters of an answer that is worth a place
+
+export let record = {};
+
+const area = (kind, work) => {
+  try {
+    return work(window[kind]);
+  } catch {
+    return undefined; // Storage is forbidden, or full.
+  }
+};
+
+// recall reads what another tab or an earlier document has left.
+export const recall = () => {
+  const kept = area("localStorage", (s) => JSON.parse(s.getItem(name)));
+  if (kept) record = kept;
+  if (!record.id) record.id = random();
+  if (!record.answers) record.answers = [];
+};
+
+export const adopt = (other) => {
+  if (other && other.id) record = other;
+  save();
+};
+
+export const save = () => area("localStorage", (s) => s.setItem(name, text(record)));
+
+// tab is the same in all documents of one tab.
+export const tab = () => area("sessionStorage", (s) => {
+  const id = s.getItem(name) || random();
+  s.setItem(name, id);
+  return id;
+});
+
+export const forget = () => {
+  record = {};
+  area("localStorage", (s) => s.removeItem(name));
+  area("sessionStorage", (s) => s.removeItem(name));
+};
+
+// The table of what was applied: effect key and answer, oldest first.
+export const answered = (effect) => {
+  const found = effect && record.answers.find((entry) => entry[0] === effect);
+  return found && found[1];
+};
+
+export const keep = (effect, json) => {
+  if (json.length > longest) json = '{"ok":true,"value":null}';
+  record.answers.push([effect, json]);
+  if (record.answers.length > most) record.answers.shift();
+  save();
+};

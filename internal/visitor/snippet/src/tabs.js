@@ -1,0 +1,116 @@
+// Many tabs, one connection: it belongs to the tab that has the lock, and the
+// tab that the visitor looks at takes it over.
+
+import { key, life } from "./site.js";
+import { later, nothing, on, safe } from "./safe.js";
+import { adopt, record, recall } from "./store.js";
+
+const name = "parley-" + key;
+const grace = 2500; // how long an owner may take to answer
+
+let hooks; // own, disown, quiet
+let active = false;
+let release = null; // lets go of the lock, while we have it
+let line = null; // our place in the line
+let channel = null;
+let robbery = 0;
+
+export const focused = () => document.visibilityState === "visible" && document.hasFocus();
+
+export const attach = (given) => {
+  hooks = given;
+  on(window, "focus", want);
+  on(document, "visibilitychange", want);
+};
+
+export const owner = () => release !== null;
+
+const own = (done) => {
+  release = done;
+  recall();
+  hooks.own();
+};
+
+const lose = () => {
+  if (!release) return;
+  release = null;
+  hooks.disown();
+};
+
+// stand stands in line for the lock, or takes it away from its owner.
+const stand = (steal) => {
+  if (!navigator.locks) {
+    own(nothing); // An old browser: each tab has a connection of its own.
+    return;
+  }
+  if (line) line.abort();
+  const mine = (line = new AbortController());
+  navigator.locks.request(name, steal ? { steal } : { signal: mine.signal }, () => new Promise(safe((done) => {
+    if (line === mine && active) own(done);
+    else done();
+  }))).catch(nothing).then(safe(() => {
+    if (line !== mine) return;
+    lose(); // We were robbed, or called off.
+    if (active) stand();
+  }));
+};
+
+const tell = (message) => channel && channel.postMessage(message);
+
+// want asks the owner for the connection, when the visitor looks at this tab.
+function want() {
+  if (!active || !focused()) return;
+  hooks.focus();
+  if (owner()) return;
+  tell({ want: life });
+  clearTimeout(robbery);
+  robbery = later(rob, grace);
+}
+
+const rob = () => {
+  clearTimeout(robbery);
+  if (active && !owner() && focused()) stand(true);
+};
+
+const hear = (message) => {
+  if (message.want && owner()) {
+    hooks.quiet().then(safe(() => {
+      if (!owner()) return;
+      hooks.disown();
+      tell({ yours: message.want, record });
+      // If it is not taken, it goes on to be ours.
+      later(() => owner() && hooks.own(), 1000);
+    }));
+  }
+  if (message.yours === life) {
+    adopt(message.record);
+    rob();
+  }
+  if (message.revoked) hooks.revoked();
+};
+
+export const start = () => {
+  if (active) return;
+  active = true;
+  if (window.BroadcastChannel) {
+    channel = new BroadcastChannel(name);
+    channel.onmessage = safe((event) => hear(event.data));
+  }
+  stand();
+  want();
+};
+
+// stop lets everything go that would keep the page out of the back/forward
+// cache.
+export const stop = (revoked) => {
+  if (revoked) tell({ revoked: true });
+  active = false;
+  clearTimeout(robbery);
+  const done = release;
+  lose();
+  if (done) done();
+  if (line) line.abort();
+  line = null;
+  if (channel) channel.close();
+  channel = null;
+};
