@@ -23,8 +23,9 @@ const (
 
 // cursor is how far changes were told.
 type cursor struct {
-	// At is the time of the latest one.
-	At int64 `json:"at"`
+	// At is the time of the latest one, and From when the telling began.
+	At   int64 `json:"at"`
+	From int64 `json:"from"`
 	// Seen are those within the lateness before it, by id: the search is asked for
 	// them again, since others may appear among them.
 	Seen map[string]int64 `json:"seen,omitempty"`
@@ -34,7 +35,8 @@ type cursor struct {
 // key of ours.
 func (c *Connector) Changes(ctx context.Context, text string) ([]crm.Change, string, error) {
 	if text == "" {
-		return nil, cursor{At: c.o.Now().UnixMilli()}.String(), nil
+		now := c.o.Now().UnixMilli()
+		return nil, cursor{At: now, From: now}.String(), nil
 	}
 	var cur cursor
 	if err := json.Unmarshal([]byte(text), &cur); err != nil {
@@ -138,7 +140,7 @@ func (cur *cursor) since(id string) int64 {
 	if at, ok := cur.Seen[id]; ok {
 		return at
 	}
-	return cur.At - lateness.Milliseconds()
+	return max(cur.At-lateness.Milliseconds(), cur.From)
 }
 
 func (cur *cursor) pass(id string, at int64) {
