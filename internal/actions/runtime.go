@@ -26,6 +26,11 @@ func Script(world, nonce, driver string) string {
 	return expression(runtimeSource) + "(" + quote(world) + ", " + quote(nonce) + ", " + expression(driver) + ");\n"
 }
 
+// Runtime returns the page runtime as an expression of JavaScript: a function of
+// the world, the nonce and the driver. In a visitor's own page both worlds are
+// the page's, and globalThis is an object of ours.
+func Runtime() string { return expression(runtimeSource) }
+
 // expression returns the source without the semicolon that ends it, so that it
 // can be an argument.
 func expression(source string) string { return strings.TrimRight(source, "; \r\n\t") }

@@ -134,6 +134,16 @@
 
   rt.on(document, "DOMContentLoaded", () => listen());
 
+  // A driver that comes late, as it does in a visitor's own tab, may find a frame
+  // that has loaded already, and a window that is open.
+  const late = frame();
+  if (late !== null && late.src !== "" && performance.getEntriesByName(late.src).length > 0) {
+    loadedFrom.set(late, late.src);
+    isOpen = windowed(address().mode) && late.getBoundingClientRect().height > 1 &&
+      late.checkVisibility({ opacityProperty: true, visibilityProperty: true });
+    if (up()) mounted(late);
+  }
+
   // ---- waiting
 
   const documentParsed = (ms) => {

@@ -56,7 +56,8 @@ type Hello struct {
 	V int    `json:"v"`
 	// Key is the site's publishable key. It is no secret.
 	Key string `json:"key"`
-	// Token is the last welcome's token. It is good for one connection.
+	// Token is the last welcome's token. It is good for one connection. A page
+	// that has an identity sends that one instead.
 	Token string `json:"token,omitempty"`
 	// Identity is a JWT of the customer's own backend: who is logged in.
 	Identity string `json:"identity,omitempty"`
@@ -71,13 +72,17 @@ type Hello struct {
 	// that was answered. Epoch is "" for a page that has heard of none.
 	Epoch string `json:"epoch,omitempty"`
 	Acked int64  `json:"acked,omitempty"`
-	URL   string `json:"url"`
+	// URL is the page's address without query and fragment, here and elsewhere.
+	URL string `json:"url"`
+	// AtMS is the page's clock, in milliseconds since the epoch: what it is off
+	// by, the signals of the connection are too.
+	AtMS float64 `json:"at_ms"`
 	// Focused says that the visitor looks at this tab.
 	Focused bool    `json:"focused"`
 	Consent Consent `json:"consent"`
 	// Driver is the provider's, when it is loaded already.
 	Driver string `json:"driver,omitempty"`
-	// Snippet is the first characters of the hash of the parley.js that speaks.
+	// Snippet is the version of the parley.js that speaks.
 	Snippet string `json:"snippet,omitempty"`
 }
 
@@ -208,6 +213,7 @@ type Stop struct {
 
 // Beacon is the body of what a page sends when it goes, as text/plain: no
 // answer is read. Its signals and tracks are those that are not acknowledged.
+// It does not use its token up: the next document connects with it.
 type Beacon struct {
 	V       int      `json:"v"`
 	Key     string   `json:"key"`
@@ -215,6 +221,7 @@ type Beacon struct {
 	Life    string   `json:"life"`
 	Tab     string   `json:"tab"`
 	URL     string   `json:"url"`
+	AtMS    float64  `json:"at_ms"`
 	Signals []Signal `json:"signals,omitempty"`
 	Tracks  []Track  `json:"tracks,omitempty"`
 	// Bye says that the page is going, and will not come back by itself.

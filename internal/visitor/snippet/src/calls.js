@@ -1,7 +1,7 @@
 // The gateway's calls. A command that was applied is not applied again: not on
 // this page, not in another tab, not after a reload.
 
-import { clock, later, safe, text } from "./safe.js";
+import { failure, later, safe, text } from "./safe.js";
 import { answered, keep, record, save } from "./store.js";
 import { send } from "./socket.js";
 import { call } from "./driver.js";
@@ -13,13 +13,13 @@ let idle = []; // who waits until nothing runs
 const most = 60 * 1024; // characters of an answer
 
 const done = (frame, json, again) => {
-  if (json.length > most) json = '{"ok":false,"reason":"page_answer_invalid","message":"the answer is too long","field":""}';
+  if (json.length > most) json = failure("page_answer_invalid", "the answer is too long");
   const ok = json.startsWith('{"ok":true');
   if (ok && frame.key && !again) keep(frame.key, json);
   send({ t: "answer", id: frame.id, seq: frame.seq, ok, json, again: again || undefined });
-  if (frame.seq > (record.acked || 0) && frame.epoch === record.epoch) {
+  if (frame.seq > record.acked && frame.epoch === record.epoch) {
     early.add(frame.seq);
-    while (early.delete((record.acked || 0) + 1)) record.acked = (record.acked || 0) + 1;
+    while (early.delete(record.acked + 1)) record.acked++;
     save();
   }
 };
@@ -30,7 +30,6 @@ export const run = (frame, driver) => {
   if (before) return done(frame, before, true);
   if (running.has(frame.id)) return undefined;
   running.set(frame.id, frame);
-  const end = clock() + frame.deadline_ms;
   let over = false;
   const finish = safe((json) => {
     if (over) return;
@@ -43,8 +42,8 @@ export const run = (frame, driver) => {
   const timer = later(() => {
     if (frame.key) call(driver, "abandon", text({ key: frame.key }));
     // The runtime ends the wait, and tells. What does not wait is left alone.
-    later(() => finish('{"ok":false,"reason":"deadline_exceeded","message":"the page took too long","field":""}'), 250);
-  }, Math.max(0, end - clock()));
+    later(() => finish(failure("deadline_exceeded", "the page took too long")), 250);
+  }, frame.deadline_ms);
   return call(driver, frame.name, frame.json).then(finish);
 };
 
@@ -53,7 +52,6 @@ export const reset = () => early.clear();
 
 // quiet resolves when nothing runs, or after 2 s.
 export const quiet = () => new Promise((resolve) => {
-  if (!running.size) return resolve();
   idle.push(resolve);
-  return later(resolve, 2000);
+  later(resolve, running.size ? 2000 : 0);
 });

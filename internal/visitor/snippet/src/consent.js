@@ -5,8 +5,8 @@ import { mode } from "./site.js";
 import { safe } from "./safe.js";
 
 const names = ["analytics", "advertising", "functionality", "personalization"];
-// Google's names of them.
-const google = { analytics_storage: 0, ad_storage: 1, functionality_storage: 2, personalization_storage: 3 };
+// Google's name of each.
+const google = (name) => (name === "advertising" ? "ad" : name) + "_storage";
 
 export const flags = {};
 
@@ -16,8 +16,7 @@ const gpc = navigator.globalPrivacyControl === true;
 if (gpc) flags.gpc = true;
 
 const set = (name, yes, own) => {
-  if (gpc && yes && (name === "advertising" || name === "personalization" || name === "analytics" && !own)) yes = false;
-  flags[name] = yes;
+  flags[name] = yes && (!gpc || name === "functionality" || name === "analytics" && own);
 };
 
 // agree takes {functionality: true, …}: what the visitor chose.
@@ -34,9 +33,9 @@ export const start = (changed, follow) => {
   if (mode !== "google") return;
   follow(safe((entry) => {
     if (!entry || entry[0] !== "consent" || typeof entry[2] !== "object") return;
-    for (const name in google) {
-      const said = entry[2][name];
-      if (said) set(names[google[name]], said === "granted", entry[1] === "update");
+    for (const name of names) {
+      const said = entry[2][google(name)];
+      if (said) set(name, said === "granted", entry[1] === "update");
     }
     changed();
   }));

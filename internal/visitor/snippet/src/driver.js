@@ -2,7 +2,7 @@
 // with the page runtime, and both run here as they run in a browser of ours.
 
 import { files, nonce } from "./site.js";
-import { nothing, on, random, safe, text } from "./safe.js";
+import { failure, nothing, on, random, safe, text } from "./safe.js";
 import { signal } from "./outbox.js";
 
 let loading = null;
@@ -34,7 +34,7 @@ export const load = (name) => {
         worlds = [main.__parley, look.__parley];
         resolve(worlds);
       });
-      (document.head || document.documentElement).appendChild(script);
+      document.head.appendChild(script);
     });
     loading.catch(() => {
       loading = null;
@@ -46,7 +46,7 @@ export const load = (name) => {
 // call runs a function of the driver. It never rejects.
 export const call = (name, fn, json) =>
   load(name).then((both) => both[fn.startsWith("look.") ? 1 : 0].call(fn, json))
-    .catch(() => '{"ok":false,"reason":"page_load_failed","message":"the driver did not load","field":""}');
+    .catch(() => failure("page_load_failed", "the driver did not load"));
 
 // boot loads the vendor's widget without a command.
 export const boot = (config) => call(config.driver, "boot", text({

@@ -34,7 +34,7 @@ export const listen = (given, to) => {
       if (!entry || typeof entry !== "object") return;
       // gtag pushes its arguments; the others push an object.
       if (entry[0] === "event") return take(entry[1], entry[2]);
-      const { event, eventCallback, eventTimeout, "gtm.uniqueEventId": id, ...properties } = entry;
+      const { event, ...properties } = entry;
       return take(event, properties);
     });
   }

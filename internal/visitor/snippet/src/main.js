@@ -1,8 +1,8 @@
 // parley.js: what a page loads. It starts nothing before the visitor has
 // agreed, and fetches the vendor's widget only when it is told to.
 
-import { base, key, life, place } from "./site.js";
-import { later, nothing, on, safe, text } from "./safe.js";
+import { base, key } from "./site.js";
+import { later, nothing, on, safe, text, whenIdle } from "./safe.js";
 import * as consent from "./consent.js";
 import * as driver from "./driver.js";
 import * as layer from "./layer.js";
@@ -23,6 +23,7 @@ let asked = 0;
 let tries = 0;
 let waiting = [];
 let lazy = false;
+let ready = false; // the page has been read
 
 // ---- what the page may call
 
@@ -41,7 +42,10 @@ const commands = {
   identify: (who) => {
     if (who && who.anonymous_id) {
       anonymous = "" + who.anonymous_id;
-      if (begun) store.record.id = anonymous;
+      if (begun) {
+        store.record.id = anonymous;
+        store.save();
+      }
       if (who.token === undefined) return socket.say(nothing);
       who = who.token;
     }
@@ -58,12 +62,12 @@ const commands = {
 };
 let anonymous = "";
 
-const run = safe((list) => commands[list[0]] && commands[list[0]](...Array.prototype.slice.call(list, 1)));
+const run = safe(([name, ...given]) => Object.hasOwn(commands, name) && commands[name](...given));
 
 // ---- the beginning and the end
 
 const decide = () => {
-  if (over) return;
+  if (over || !ready) return;
   if (consent.allowed() && !begun) begin();
   else if (!consent.allowed() && begun) revoke();
   else if (begun) socket.send({ t: "consent", consent: consent.flags });
@@ -92,6 +96,7 @@ const revoke = () => {
   driver.unmount();
   outbox.drop();
   waiting = [];
+  lazy = false;
   store.forget();
 };
 
@@ -108,8 +113,9 @@ const fetchConfig = () => {
   clearTimeout(asked);
   fetch(base + "/v1/config/" + encodeURIComponent(key) + ".json", { credentials: "omit", referrerPolicy: "origin" })
     .then((answer) => {
-      if (answer.status === 403 || answer.status === 404) return { enabled: false };
-      return answer.json();
+      if (answer.ok) return answer.json();
+      if (answer.status === 403 || answer.status === 404) return {};
+      throw answer;
     })
     .then(safe((given) => begun && !config && apply(given)), safe(() => {
       asked = later(() => begun && !over && fetchConfig(), Math.random() * Math.min(6e4, 1000 * 2 ** tries++));
@@ -129,23 +135,23 @@ const apply = (given) => {
 
 // widget loads the vendor's widget when the site wants it.
 const widget = () => {
-  const load = () => begun && !over && driver.boot(config);
+  let loaded = false;
+  const load = () => {
+    if (loaded || !begun || over) return;
+    loaded = true;
+    driver.boot(config);
+  };
   lazy = true;
   if (config.load === "now") load();
-  else if (config.load === "idle") whenIdle(load, 1e4);
+  else if (config.load === "idle") {
+    const idle = () => whenIdle(load, 1e4);
+    if (document.readyState === "complete") idle();
+    else on(window, "load", idle);
+  }
   else if (config.load === "interaction") {
-    let first = () => {
-      first = nothing;
-      load();
-    };
-    for (const type of ["pointerdown", "keydown", "scroll", "touchstart"]) on(window, type, () => first(), { once: true, passive: true, capture: true });
+    // The driver boots once, however many of these there are.
+    for (const type of ["pointerdown", "keydown", "scroll"]) on(window, type, load, { once: true, passive: true, capture: true });
   } else lazy = false;
-};
-
-const whenIdle = (work, timeout) => {
-  const go = () => (window.requestIdleCallback ? requestIdleCallback(safe(work), { timeout }) : later(work, 200));
-  if (document.readyState === "complete") go();
-  else on(window, "load", go);
 };
 
 // ---- the gateway's frames
@@ -192,12 +198,11 @@ on(document, "visibilitychange", () => tabs.focused() || socket.send({ t: "focus
 const leave = () => {
   if (!begun || over || !config) return;
   const rest = outbox.rest();
-  if (rest.length > 0 && store.record.token !== undefined) {
-    navigator.sendBeacon(base + "/v1/beacon", text({
-      v: 1, key, token: store.record.token, life, tab: store.tab() || life, url: place(), at_ms: Date.now(), bye: true,
-      signals: rest.filter((each) => each.t === "signal"), tracks: rest.filter((each) => each.t === "track"),
-    }));
-  }
+  const of = (kind) => rest.filter((each) => each.t === kind);
+  let body;
+  do body = text({ ...store.about(), bye: true, signals: of("signal"), tracks: of("track") });
+  while (body.length > 44e3 && rest.pop());
+  if (rest.length > 0 && store.record.token) navigator.sendBeacon(base + "/v1/beacon", body);
   socket.close(true);
   tabs.stop();
 };
@@ -215,15 +220,13 @@ const start = () => {
   on(window, "pageshow", (event) => event.persisted && back());
   on(document, "freeze", leave);
   on(document, "resume", back);
-  routes.follow((url) => socket.send({ t: "page", url, title: document.title.slice(0, 256) }));
+  routes.follow((url) => socket.send({ t: "page", url }));
   consent.start(() => decide(), layer.follow);
   for (const each of queue) run(each);
-  whenReady(decide);
-};
-
-// whenReady waits until the page has been read, and has a moment.
-const whenReady = (work) => {
-  const go = () => (window.requestIdleCallback ? requestIdleCallback(safe(work), { timeout: 1000 }) : later(work, 0));
+  const go = () => whenIdle(() => {
+    ready = true;
+    decide();
+  }, 1000);
   if (document.readyState === "loading") on(document, "DOMContentLoaded", go);
   else go();
 };

@@ -22,5 +22,4 @@ export const follow = (changed) => {
     };
   }
   on(window, "popstate", look);
-  on(window, "hashchange", look);
 };

@@ -20,9 +20,14 @@ export const clock = () => performance.now();
 
 export const text = (value) => JSON.stringify(value);
 
-// random returns an id that nobody guesses: 22 characters, 128 bits.
-export const random = () => {
-  let id = "";
-  for (const byte of crypto.getRandomValues(new Uint8Array(22))) id += "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"[byte & 63];
-  return id;
+// random returns an id that nobody guesses.
+export const random = () => crypto.randomUUID();
+
+// failure is an answer as the page runtime writes it.
+export const failure = (reason, message) => text({ ok: false, reason, message, field: "" });
+
+// whenIdle waits until the page has a moment, but not for ever.
+export const whenIdle = (work, timeout) => {
+  if (window.requestIdleCallback) requestIdleCallback(safe(work), { timeout });
+  else later(work, 200);
 };

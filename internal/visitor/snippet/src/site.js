@@ -1,5 +1,7 @@
 // What the tag tells: whose page it is, and where the gateway is.
 
+import { random } from "./safe.js";
+
 const script = document.currentScript || document.querySelector("script[data-parley]") || { dataset: {}, src: "" };
 const data = script.dataset;
 
@@ -13,7 +15,6 @@ export const base = data.gateway || (files && new URL(files).origin);
 export const nonce = script.nonce || "";
 
 // life names this document. It is never stored.
-import { random } from "./safe.js";
 export const life = random();
 
 // place is the page's address without query and fragment: those may hold what

@@ -1,10 +1,10 @@
 // The one connection. It comes again by itself, with jitter, as long as this
 // tab owns it.
 
-import { base, key, life, place } from "./site.js";
-import { clock, later, nothing, on, random, safe, text } from "./safe.js";
+import { base } from "./site.js";
+import { clock, later, nothing, on, safe, text } from "./safe.js";
 import { flags } from "./consent.js";
-import { record, save, tab } from "./store.js";
+import { about, record, save } from "./store.js";
 import { focused } from "./tabs.js";
 
 let socket = null;
@@ -36,7 +36,7 @@ export const send = (frame) => {
 // one, or a promise of it.
 export const say = (who) => {
   identity = typeof who === "function" ? who : () => who;
-  record.token = "";
+  record.token = undefined;
   refusals = 0;
   again();
 };
@@ -53,7 +53,11 @@ export const connect = () => {
   clearTimeout(timer);
   if (socket || parked || navigator.onLine === false) return;
   const mine = (socket = { close: nothing });
-  Promise.resolve(record.token ? "" : safe(identity)()).catch(nothing).then(safe((who) => {
+  const asked = new Promise((resolve) => {
+    later(resolve, 1e4);
+    resolve(identity());
+  });
+  asked.catch(nothing).then(safe((who) => {
     if (socket !== mine) return;
     const ws = (socket = new WebSocket(base.replace(/^http/, "ws") + "/v1/socket"));
     ws.onopen = safe(() => hello(ws, who));
@@ -66,12 +70,11 @@ export const connect = () => {
 };
 
 const hello = (ws, who) => {
+  if (who) record.token = undefined; // Who is logged in is a better word.
   ws.send(text({
-    t: "hello", v: 1, key, token: record.token || undefined, identity: who || undefined, anonymous_id: record.id,
-    life, tab: tab() || life, epoch: record.epoch, acked: record.acked, url: place(), at_ms: Date.now(),
-    focused: focused(), consent: flags, snippet: VERSION,
+    ...about(), t: "hello", identity: who || undefined, anonymous_id: record.id, epoch: record.epoch, acked: record.acked, focused: focused(), consent: flags, snippet: VERSION,
   }));
-  record.token = ""; // It was good for one connection.
+  record.token = undefined; // It was good for one connection.
   look();
 };
 
@@ -100,7 +103,7 @@ const look = () => {
   clearTimeout(beat);
   const silence = clock() - heard;
   const patience = hooks.patience();
-  if (silence > patience + 1e4) {
+  if (silence > patience + 9900) {
     close();
     lost(1006);
     return;
@@ -130,9 +133,9 @@ const lost = (code) => {
   let wait = Math.random() * Math.min(6e4, 500 * 2 ** tries++);
   if (drain) wait = Math.random() * drain;
   drain = 0;
-  if (code === 1002 || code === 1007 || code === 1008 || code === 1009) wait = 3e4 + Math.random() * 3e4;
+  if (/100[2789]/.test(code)) wait = 3e4 + Math.random() * 3e4;
   if (code === 4401) {
-    record.token = "";
+    record.token = undefined;
     parked = refusals++ > 0;
     wait = 0;
   }

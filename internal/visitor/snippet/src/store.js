@@ -1,7 +1,7 @@
 // What the browser keeps between documents: one record, only while the visitor
 // has allowed it. Where the browser has no storage, it lives in memory.
 
-import { key } from "./site.js";
+import { key, life, place } from "./site.js";
 import { random, text } from "./safe.js";
 
 const name = "parley:" + key;
@@ -24,6 +24,7 @@ export const recall = () => {
   if (kept) record = kept;
   if (!record.id) record.id = random();
   if (!record.answers) record.answers = [];
+  record.acked = record.acked || 0;
 };
 
 export const adopt = (other) => {
@@ -35,10 +36,13 @@ export const save = () => area("localStorage", (s) => s.setItem(name, text(recor
 
 // tab is the same in all documents of one tab.
 export const tab = () => area("sessionStorage", (s) => {
-  const id = s.getItem(name) || random();
+  const id = s.getItem(name) || life;
   s.setItem(name, id);
   return id;
-});
+}) || life;
+
+// about is what a hello and a beacon begin with.
+export const about = () => ({ v: 1, key, token: record.token, life, tab: tab(), url: place(), at_ms: Date.now() });
 
 export const forget = () => {
   record = {};

@@ -1,0 +1,52 @@
+// Command build writes the files of the snippet: dist, from src, the page
+// runtime and the drivers of the providers. The same sources give the same
+// bytes. Without an argument it writes into internal/visitor/snippet/dist.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+func main() {
+	root := "internal/visitor/snippet"
+	if len(os.Args) > 1 {
+		root = os.Args[1]
+	}
+	if err := write(root); err != nil {
+		_, _ = fmt.Fprintf(os.Stderr, "build: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// write builds from root/src, and makes root/dist hold what was built and
+// nothing else.
+func write(root string) error {
+	files, err := build(filepath.Join(root, "src"))
+	if err != nil {
+		return err
+	}
+	dist := filepath.Join(root, "dist")
+	old, err := filepath.Glob(filepath.Join(dist, "*"))
+	if err != nil {
+		return fmt.Errorf("listing %s: %w", dist, err)
+	}
+	for _, name := range old {
+		if _, ok := files[filepath.Base(name)]; ok {
+			continue
+		}
+		if err := os.Remove(name); err != nil {
+			return fmt.Errorf("removing an old file: %w", err)
+		}
+	}
+	if err := os.MkdirAll(dist, 0o755); err != nil { //nolint:gosec // Source code, for everybody.
+		return fmt.Errorf("making %s: %w", dist, err)
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dist, name), content, 0o644); err != nil { //nolint:gosec // Source code, for everybody.
+			return fmt.Errorf("writing %s: %w", name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+// Package snippet is what a website puts into its pages: parley.js, the drivers
+// that it fetches, the tag, and the Content Security Policy that lets them run.
+// The files in dist are built from src by the program in build.
+package snippet
+
+import (
+	"embed"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"path"
+	"strings"
+
+	"github.com/parley-chat/parley/internal/visitor/wire"
+)
+
+//go:embed dist
+var dist embed.FS
+
+// Manifest says what was built. It is dist/manifest.json.
+type Manifest struct {
+	Snippet File            `json:"snippet"`
+	Drivers map[string]File `json:"drivers"`
+}
+
+// File is one built file. Its name holds the hash of its content, so a file
+// never changes.
+type File struct {
+	Name string `json:"name"`
+	// Integrity is for the attribute of that name.
+	Integrity string `json:"integrity"`
+	Bytes     int    `json:"bytes"`
+	// Gzip is how many bytes travel.
+	Gzip int `json:"gzip"`
+	// CSP is what the driver's widget needs of the page's policy, by directive.
+	CSP map[string][]string `json:"csp,omitempty"`
+}
+
+// Load returns the manifest of the files in this binary.
+func Load() (Manifest, error) {
+	var m Manifest
+	raw, err := dist.ReadFile("dist/manifest.json")
+	if err != nil {
+		return m, fmt.Errorf("reading the snippet's manifest: %w", err)
+	}
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return m, fmt.Errorf("reading the snippet's manifest: %w", err)
+	}
+	return m, nil
+}
+
+// Content returns a built file by its name.
+func Content(name string) ([]byte, bool) {
+	if name != path.Base(name) || path.Ext(name) != ".js" {
+		return nil, false
+	}
+	raw, err := dist.ReadFile("dist/" + name)
+	return raw, err == nil
+}
+
+// Files serves the built files below [wire.FilesPath]. They may be kept for
+// ever, and by every site: they hold nothing of one.
+func Files() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, ok := Content(strings.TrimPrefix(r.URL.Path, wire.FilesPath+"/"))
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		h := w.Header()
+		h.Set("Content-Type", "text/javascript; charset=utf-8")
+		h.Set("Cache-Control", "public, max-age=31536000, immutable")
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
+		h.Set("Timing-Allow-Origin", "*")
+		h.Set("X-Content-Type-Options", "nosniff")
+		if r.Method != http.MethodHead {
+			_, _ = w.Write(body)
+		}
+	})
+}
