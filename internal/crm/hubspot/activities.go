@@ -68,7 +68,7 @@ func (c *Connector) withContacts(ctx context.Context, list []crm.Activity) ([]cr
 			keys = append(keys, a.Contact.Key)
 		}
 	}
-	found, err := c.read(ctx, contacts, c.o.Key, keys, c.o.Key)
+	found, err := c.read(ctx, c.o.Key, keys, c.o.Key)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -105,13 +105,13 @@ func join(name string, inputs []input, got answer) map[string]told {
 	return all
 }
 
-// read returns the records of the type that exist, found by their ids, or by a
+// read returns the contacts that exist, found by their ids, or by a
 // unique property. It is no search: what was written is there at once.
-func (c *Connector) read(ctx context.Context, kind, idProperty string, ids []string, properties ...string) ([]object, error) {
-	return c.readHistory(ctx, kind, idProperty, ids, properties, nil)
+func (c *Connector) read(ctx context.Context, idProperty string, ids []string, properties ...string) ([]object, error) {
+	return c.readHistory(ctx, idProperty, ids, properties, nil)
 }
 
-func (c *Connector) readHistory(ctx context.Context, kind, idProperty string, ids, properties, history []string) ([]object, error) {
+func (c *Connector) readHistory(ctx context.Context, idProperty string, ids, properties, history []string) ([]object, error) {
 	var all []object
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
 	for part := range slices.Chunk(ids, maxBatch) {
@@ -126,7 +126,7 @@ func (c *Connector) readHistory(ctx context.Context, kind, idProperty string, id
 		}
 		var got answer
 		err := c.do(ctx, call{
-			method: http.MethodPost, path: c.objects(kind, "/batch/read"), name: kind + "/batch/read", in: in, out: &got,
+			method: http.MethodPost, path: c.objects(contacts, "/batch/read"), name: "contacts/batch/read", in: in, out: &got,
 		})
 		if err != nil {
 			return nil, err
@@ -135,7 +135,7 @@ func (c *Connector) readHistory(ctx context.Context, kind, idProperty string, id
 		// all is known.
 		for i := range got.Errors {
 			if p := &got.Errors[i]; p.ofRecord("").Reason != fault.VendorNotFound {
-				return nil, fault.New(fault.VendorUnavailable, "HubSpot reads only some of %s: %s", kind, p.said()).WithAfter(afterFailure)
+				return nil, fault.New(fault.VendorUnavailable, "HubSpot reads only some contacts: %s", p.said()).WithAfter(afterFailure)
 			}
 		}
 		all = append(all, got.Results...)

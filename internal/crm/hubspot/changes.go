@@ -36,7 +36,7 @@ type cursor struct {
 func (c *Connector) Changes(ctx context.Context, text string) ([]crm.Change, string, error) {
 	if text == "" {
 		now := c.o.Now().UnixMilli()
-		return nil, cursor{At: now, From: now}.String(), nil
+		return nil, (&cursor{At: now, From: now}).String(), nil
 	}
 	var cur cursor
 	if err := json.Unmarshal([]byte(text), &cur); err != nil {
@@ -54,7 +54,7 @@ func (c *Connector) Changes(ctx context.Context, text string) ([]crm.Change, str
 	for i := range fresh {
 		ids[i] = fresh[i].ID
 	}
-	full, err := c.readHistory(ctx, contacts, "", ids, []string{c.o.Key}, c.o.Watch)
+	full, err := c.readHistory(ctx, "", ids, []string{c.o.Key}, c.o.Watch)
 	if err != nil {
 		return nil, text, err
 	}
@@ -152,17 +152,17 @@ func (cur *cursor) pass(id string, at int64) {
 }
 
 // trimmed forgets those that no question brings up again.
-func (cur *cursor) trimmed() cursor {
+func (cur *cursor) trimmed() *cursor {
 	for id, at := range cur.Seen {
 		if at < cur.At-lateness.Milliseconds() {
 			delete(cur.Seen, id)
 		}
 	}
-	return *cur
+	return cur
 }
 
 // String is how the cursor is stored.
-func (cur cursor) String() string {
+func (cur *cursor) String() string {
 	text, err := json.Marshal(cur)
 	if err != nil {
 		return ""

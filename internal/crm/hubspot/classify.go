@@ -130,8 +130,8 @@ func retryAfter(h http.Header) time.Duration {
 func (p *problem) ofRecord(name string) *fault.Error {
 	reason, after := fault.VendorRejects, time.Duration(0)
 	codes := p.codes()
-	has := func(any ...string) bool {
-		return slices.ContainsFunc(any, func(code string) bool { return slices.Contains(codes, code) })
+	has := func(either ...string) bool {
+		return slices.ContainsFunc(either, func(code string) bool { return slices.Contains(codes, code) })
 	}
 	switch {
 	case has("OBJECT_NOT_FOUND"):

@@ -73,8 +73,7 @@ func (c *Connector) do(ctx context.Context, q call) error {
 	if err == nil {
 		return nil
 	}
-	var classified *fault.Error
-	if errors.As(err, &classified) {
+	if _, classified := errors.AsType[*fault.Error](err); classified {
 		return fmt.Errorf("calling HubSpot: %w", err)
 	}
 	return fault.New(fault.VendorUnavailable, "calling HubSpot").Because(err)
@@ -132,7 +131,7 @@ func (q call) unanswered(sent bool, what string, cause error) error {
 		reason = fault.EffectUnknown
 	}
 	e := fault.New(reason, "%s", what).WithFix("nothing to do: it is found out, and written again").WithAfter(afterFailure)
-	if outer := (*url.Error)(nil); errors.As(cause, &outer) {
+	if outer, ok := errors.AsType[*url.Error](cause); ok {
 		cause = outer.Err // Without the address.
 	}
 	if cause != nil {
@@ -161,7 +160,6 @@ func (p *problem) conceal(token string) {
 
 // note keeps what the headers say of the budget.
 func (c *Connector) note(h http.Header) {
-	b := crm.Budget{}
 	remaining, err := strconv.Atoi(h.Get(headRemaining))
 	if err != nil {
 		return // The search has none of the headers.
@@ -171,7 +169,7 @@ func (c *Connector) note(h http.Header) {
 	if ms, err := strconv.Atoi(h.Get(headInterval)); err == nil && ms > 0 {
 		window = time.Duration(ms) * time.Millisecond
 	}
-	b = crm.Budget{Remaining: remaining, Resets: now.Add(window), Policy: "TEN_SECONDLY_ROLLING"}
+	b := crm.Budget{Remaining: remaining, Resets: now.Add(window), Policy: "TEN_SECONDLY_ROLLING"}
 	if daily, err := strconv.Atoi(h.Get(headDaily)); err == nil && daily < remaining {
 		b = crm.Budget{Remaining: daily, Resets: now.Add(afterDaily), Policy: "DAILY"}
 	}

@@ -146,11 +146,11 @@ func (c *Connector) reconcile(ctx context.Context, _ *schema, g *group) error {
 		}
 		byKey[p.Key] = p
 	}
-	found, err := c.read(ctx, contacts, c.o.Key, keys, c.o.Key, c.o.Seq)
+	found, err := c.read(ctx, c.o.Key, keys, c.o.Key, c.o.Seq)
 	if err != nil {
 		return err
 	}
-	byID, err := c.read(ctx, contacts, "", ids, c.o.Key, c.o.Seq)
+	byID, err := c.read(ctx, "", ids, c.o.Key, c.o.Seq)
 	if err != nil {
 		return err
 	}
@@ -177,11 +177,11 @@ func (c *Connector) find(ctx context.Context, s *schema, g *group) error {
 			emails = append(emails, strings.ToLower(p.Email))
 		}
 	}
-	byEmail, err := c.read(ctx, contacts, "email", emails, c.about()...)
+	byEmail, err := c.read(ctx, "email", emails, c.about()...)
 	if err != nil {
 		return err
 	}
-	byFormer, err := c.read(ctx, contacts, c.o.Key, former, c.about()...)
+	byFormer, err := c.read(ctx, c.o.Key, former, c.about()...)
 	if err != nil {
 		return err
 	}
@@ -285,7 +285,7 @@ func (c *Connector) conflicts(ctx context.Context, s *schema, g, conflicts *grou
 		ids = append(ids, all[p.Key].problem.existing())
 	}
 	ids = slices.DeleteFunc(ids, func(id string) bool { return id == "" })
-	found, err := c.read(ctx, contacts, "", ids, c.about()...)
+	found, err := c.read(ctx, "", ids, c.about()...)
 	if err != nil {
 		return err
 	}

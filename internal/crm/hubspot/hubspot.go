@@ -155,7 +155,7 @@ func (c *Connector) Forget(ctx context.Context, refs []crm.Ref) ([]crm.Outcome, 
 		}
 		unknown = append(unknown, ref.Key)
 	}
-	found, err := c.read(ctx, contacts, c.o.Key, unknown, c.o.Key)
+	found, err := c.read(ctx, c.o.Key, unknown, c.o.Key)
 	if err != nil {
 		return nil, err
 	}

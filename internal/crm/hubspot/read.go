@@ -25,11 +25,11 @@ func (c *Connector) Read(ctx context.Context, refs []crm.Ref) ([]crm.Contact, er
 		ids = append(ids, ref.ID)
 		byID[ref.ID] = ref.Key
 	}
-	byKey, err := c.read(ctx, contacts, c.o.Key, keys, names...)
+	byKey, err := c.read(ctx, c.o.Key, keys, names...)
 	if err != nil {
 		return nil, err
 	}
-	known, err := c.read(ctx, contacts, "", ids, names...)
+	known, err := c.read(ctx, "", ids, names...)
 	if err != nil {
 		return nil, err
 	}

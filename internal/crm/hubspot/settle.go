@@ -19,11 +19,11 @@ func (c *Connector) settle(ctx context.Context, _ *schema, g *group, rivals map[
 		}
 		keys = append(keys, p.Key)
 	}
-	own, err := c.read(ctx, contacts, c.o.Key, keys, c.about()...)
+	own, err := c.read(ctx, c.o.Key, keys, c.about()...)
 	if err != nil {
 		return err
 	}
-	byID, err := c.read(ctx, contacts, "", ids, c.about()...)
+	byID, err := c.read(ctx, "", ids, c.about()...)
 	if err != nil {
 		return err
 	}

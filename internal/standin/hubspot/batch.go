@@ -1,6 +1,7 @@
 package hubspot
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -45,11 +46,11 @@ func (s *Standin) inputs(r *request) (string, []batchInput, *problem) {
 		if one.ID == "" {
 			return kind, nil, invalid("an input has no id")
 		}
-		if key := strings.ToLower(one.IDProperty + "\x00" + one.ID); seen[key] {
+		key := strings.ToLower(one.IDProperty + "\x00" + one.ID)
+		if seen[key] {
 			return kind, nil, invalid("Duplicate IDs found in batch input: [" + one.ID + "]. IDs must be unique")
-		} else {
-			seen[key] = true
 		}
+		seen[key] = true
 		for name := range one.Properties {
 			if known[name].Name == "" {
 				return kind, nil, badProperty("PROPERTY_DOESNT_EXIST", name, `Property "`+name+`" does not exist`)
@@ -77,9 +78,7 @@ func (s *Standin) upsert(r *request) (int, any, *problem) {
 	return s.each(r, kind, inputs, func(in batchInput) (*record, bool, *problem) {
 		at := s.kinds[kind].find(in.IDProperty, in.ID)
 		properties := map[string]string{in.IDProperty: in.ID}
-		for name, value := range in.Properties {
-			properties[name] = value
-		}
+		maps.Copy(properties, in.Properties)
 		if in.IDProperty == "email" && at != nil {
 			if bad := s.sparse(at, properties); bad != nil {
 				return nil, false, bad

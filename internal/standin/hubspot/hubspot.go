@@ -7,6 +7,7 @@ package hubspot
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -99,9 +100,7 @@ func New(o Options) *Standin {
 // the other handlers, such as those of the OAuth server.
 func (s *Standin) Hosts(others map[string]http.Handler) map[string]http.Handler {
 	hosts := map[string]http.Handler{}
-	for host, handler := range others {
-		hosts[host] = handler
-	}
+	maps.Copy(hosts, others)
 	beside := hosts[Host]
 	hosts[Host] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := s.mux.Handler(r); pattern == "" && beside != nil {

@@ -1,6 +1,7 @@
 package hubspot
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -219,9 +220,7 @@ func (s *Standin) takeEvent(r *request) (int, any, *problem) {
 		return 0, nil, newProblem(http.StatusConflict, "CONFLICT", "An event occurrence with this id already exists.")
 	}
 	s.events[key] = map[string]string{"contact": o.id, "at": stamp(in.Timestamp)}
-	for name, value := range in.Properties {
-		s.events[key][name] = value
-	}
+	maps.Copy(s.events[key], in.Properties)
 	s.ledger.write(Write{At: r.now, Kind: "events", ID: in.ID, Key: in.ID, Created: true, Properties: in.Properties})
 	return http.StatusCreated, map[string]any{"id": in.ID, "eventTypeName": in.Type, "objectId": o.id}, nil
 }

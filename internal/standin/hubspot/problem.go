@@ -2,6 +2,7 @@ package hubspot
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strconv"
 )
@@ -67,9 +68,7 @@ func limit(policy, message string) *problem {
 }
 
 func (p *problem) write(w http.ResponseWriter) {
-	for name, values := range p.header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), p.header)
 	send(w, p.status, p)
 }
 

@@ -28,7 +28,7 @@ func (r *request) decode(into any) *problem {
 	if err := d.Decode(into); err != nil {
 		return invalid("Invalid input JSON: " + err.Error())
 	}
-	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // The decoder returns io.EOF itself.
+	if _, err := d.Token(); err != io.EOF {
 		return invalid("Invalid input JSON: there is more behind it")
 	}
 	return nil
