@@ -217,11 +217,10 @@ func (r *Record) text() string {
 // digestOf names a value, so that it need not be sent again.
 func digestOf(value any) string {
 	h := fnv.New64a()
-	switch value := value.(type) {
-	case string:
-		_, _ = h.Write([]byte("s" + value)) // A hash never fails.
-	default:
-		_ = json.NewEncoder(h).Encode(value) // What cannot be written is not there.
+	if text, ok := value.(string); ok {
+		_, _ = h.Write([]byte("s" + text)) // A hash never fails.
+	} else if data, err := json.Marshal(value); err == nil { // What cannot be written is not there.
+		_, _ = h.Write(data)
 	}
 	return strconv.FormatUint(h.Sum64(), 36)
 }

@@ -63,7 +63,7 @@ func (v *Visitor) happened(in Input) bool {
 		c.Attributes = addNames(c.Attributes, f.Attributes...)
 	case event.FactWebviewResponded:
 		if len(c.Webviews) < maxWebviews {
-			c.Webviews = append(c.Webviews, Webview{at, cut(f.URL, maxTrait), cut(f.Response, maxTrait), small(f.Outputs)})
+			c.Webviews = append(c.Webviews, Webview{at, cut(f.URL), cut(f.Response), small(f.Outputs)})
 			slices.SortStableFunc(c.Webviews, func(a, b Webview) int { return a.At.Compare(b.At) })
 		}
 	}
@@ -99,7 +99,7 @@ func (c *chat) touch(in Input, at time.Time) {
 		c.LastAt = at
 	}
 	if f := in.fact; f != nil && f.Page != "" && len(c.Pages) < maxPages && !slices.Contains(c.Pages, f.Page) {
-		c.Pages = append(c.Pages, cut(f.Page, maxTrait))
+		c.Pages = append(c.Pages, cut(f.Page))
 	}
 }
 
@@ -170,7 +170,7 @@ func addNames(to []string, names ...string) []string {
 	for _, name := range names {
 		at, found := slices.BinarySearch(to, name)
 		if !found && len(to) < maxNames {
-			to = slices.Insert(to, at, cut(name, maxTrait))
+			to = slices.Insert(to, at, cut(name))
 		}
 	}
 	return to

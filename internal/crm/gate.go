@@ -164,7 +164,7 @@ func pause(first, most time.Duration, times int) time.Duration {
 	if times < 20 {
 		d = min(most, first<<times)
 	}
-	return d - time.Duration(rand.Int64N(int64(d)/5+1)) //nolint:gosec // No secret.
+	return d - time.Duration(rand.Int64N(int64(d)/5+1))
 }
 
 // health is what is said of the target.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
 )
 
@@ -38,7 +39,10 @@ func (l *leader) dispatch(ctx context.Context) error {
 		}
 		var jobs []job
 		for _, p := range places {
-			e := l.entries[p]
+			e, err := l.entry(ctx, p)
+			if err != nil {
+				return err
+			}
 			if e.flying {
 				continue // It comes again when that has landed.
 			}
@@ -78,7 +82,7 @@ func (l *leader) job(ctx context.Context, e *entry) (job, bool, error) {
 		if err != nil || !ok {
 			return j, false, err
 		}
-	} else if !l.contactJob(e, &j) {
+	} else if !l.contactJob(ctx, e, &j) {
 		return j, false, nil
 	}
 	for _, c := range v.Chats {
@@ -108,11 +112,11 @@ func (l *leader) job(ctx context.Context, e *entry) (job, bool, error) {
 
 // contactJob adds the contact, if the CRM does not have it as it is. It is false
 // when nothing of the visitor can be written.
-func (l *leader) contactJob(e *entry, j *job) bool {
+func (l *leader) contactJob(ctx context.Context, e *entry, j *job) bool {
 	v := e.v
 	contact, err := l.program.contactOf(v)
 	if err != nil {
-		l.bury(context.Background(), v, "contact", &v.Contact, fault.From(err), digestOf(err.Error()))
+		l.bury(ctx, v, "contact", &v.Contact, fault.From(err), digestOf(err.Error()))
 		l.touch(e)
 		l.clean(e)
 		return false
@@ -209,7 +213,7 @@ func (l *leader) outcome(ctx context.Context, e *entry, d *done, now time.Time) 
 	}
 	if d.failed != nil {
 		l.s.retried.Add(1)
-		v.Contact.Error = cut(d.failed.Error(), maxTrait)
+		v.Contact.Error = cut(d.failed.Error())
 		if d.unsure {
 			v.Contact.Unsure = true
 		}
@@ -272,7 +276,7 @@ func (l *leader) item(ctx context.Context, v *Visitor, kind string, s *sending, 
 	case o.Err == nil:
 		o.Err = fault.New(fault.VendorRejects, "the CRM said %s, and not why", o.Status)
 	}
-	s.Error = cut(o.Err.Error(), maxTrait)
+	s.Error = cut(o.Err.Error())
 	if o.Status == Retry && s.Attempts < maxTries {
 		s.Attempts++
 		l.s.retried.Add(1)
@@ -298,7 +302,7 @@ func (l *leader) item(ctx context.Context, v *Visitor, kind string, s *sending, 
 func (l *leader) bury(ctx context.Context, v *Visitor, kind string, s *sending, err *fault.Error, digest string) {
 	l.s.rejected.Add(1)
 	s.Dead = &Dead{
-		At: time.Now().UTC(), Reason: err.Reason, Code: err.Code, Field: err.Field, Message: cut(err.Error(), maxTrait), Fix: err.Fix,
+		At: time.Now().UTC(), Reason: err.Reason, Code: err.Code, Field: err.Field, Message: cut(err.Error()), Fix: err.Fix,
 		Seq: v.Seq(), Digest: digest,
 	}
 	l.log.LogAttrs(ctx, slog.LevelWarn, "the CRM rejects an item", slog.String("kind", kind), slog.String("site", v.Site),
@@ -318,8 +322,8 @@ func (v *Visitor) took(d *done) {
 
 // forgotten notes that the CRM has forgotten the visitor.
 func (v *Visitor) forgotten() {
-	v.Sent, v.Contact, v.Edits, v.Traits, v.Identity, v.Chats, v.Handoffs = nil, sending{}, nil, nil, v.Identity, nil, nil
-	v.Identity.UserID, v.Identity.Email, v.Identity.AnonymousID = "", "", ""
+	v.Sent, v.Contact, v.Edits, v.Traits, v.Chats, v.Handoffs = nil, sending{}, nil, nil, nil, nil
+	v.Identity, v.Group = event.Visitor{}, ""
 }
 
 // chat returns the chat of the key, or nil.

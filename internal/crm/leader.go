@@ -240,9 +240,9 @@ func (l *leader) wake(now time.Time) time.Time {
 		at = now.Add(checkpoint / 4)
 	}
 	room, until := l.gate.room(now)
-	next, any := l.queue.next()
+	next, some := l.queue.next()
 	switch {
-	case !any, room > 0 && l.flying >= room:
+	case !some, room > 0 && l.flying >= room:
 	case room == 0:
 		if until.Before(at) {
 			at = until

@@ -184,7 +184,7 @@ func (v *Visitor) triggered(in Input) bool {
 	}
 	if in.kind == event.KindTakeover && len(v.Handoffs) < maxHandoffs {
 		reason, _ := t.Properties["reason"].(string)
-		v.Handoffs = append(v.Handoffs, Handoff{At: in.at(), Reason: cut(reason, maxTrait)})
+		v.Handoffs = append(v.Handoffs, Handoff{At: in.at(), Reason: cut(reason)})
 		changed = true
 	}
 	if t.Previous != nil {
@@ -234,7 +234,7 @@ func (v *Visitor) learn(traits map[string]any) bool {
 func bounded(value any) any {
 	switch value := value.(type) {
 	case string:
-		return cut(value, maxTrait)
+		return cut(value)
 	case []any:
 		return value[:min(len(value), maxTraits)]
 	case map[string]any:
@@ -245,11 +245,11 @@ func bounded(value any) any {
 	return value
 }
 
-func cut(text string, most int) string {
-	if len(text) <= most {
+func cut(text string) string {
+	if len(text) <= maxTrait {
 		return text
 	}
-	return strings.ToValidUTF8(text[:most], "")
+	return strings.ToValidUTF8(text[:maxTrait], "")
 }
 
 // same reports whether two values of JSON are alike. Maps and lists never are.

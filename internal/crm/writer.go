@@ -51,8 +51,8 @@ type writer struct {
 // stats are the figures of a target.
 type stats struct {
 	calls, failed, items, written, retried, rejected, saved, stale, coalesced, folded, commits, refused, bisected atomic.Uint64
-	behind, dirty, dead                                                                                          atomic.Int64
-	leads                                                                                                        atomic.Bool
+	behind, dirty                                                                                                 atomic.Int64
+	leads                                                                                                         atomic.Bool
 }
 
 // write does the jobs. It returns one done for each.
