@@ -22,3 +22,6 @@ func (b *Bus) Repeat(ctx context.Context, done func(context.Context) bool, ask f
 
 // JetStream is for comparisons with nats.go alone.
 func (b *Bus) JetStream() jetstream.JetStream { return b.js }
+
+// Fits is fits.
+func Fits(subject, filter string) bool { return fits(subject, filter) }

@@ -62,6 +62,8 @@ type reader struct {
 	o    ReadOptions
 	next uint64 // the sequence that comes next, at the least
 	end  uint64 // the last one of interest
+	bulk uint64 // the last one that is taken whether it fits or not; 0 is none
+	few  uint64 // until here few of all fit
 	at   jetstream.Consumer
 }
 
@@ -74,9 +76,9 @@ func (b *Bus) read(ctx context.Context, o ReadOptions, policy jetstream.DeliverP
 		if err == nil && r.over() {
 			return
 		}
-		more := true
+		more, turned := true, false
 		if err == nil {
-			more, err = r.drain(ctx, yield)
+			more, turned, err = r.drain(ctx, yield)
 		}
 		if !more || ctx.Err() != nil {
 			return
@@ -87,6 +89,10 @@ func (b *Bus) read(ctx context.Context, o ReadOptions, policy jetstream.DeliverP
 		}
 		if r.next > 0 { // From here on, by sequence.
 			policy = jetstream.DeliverByStartSequencePolicy
+		}
+		if turned {
+			r.close(ctx)
+			continue
 		}
 		if !b.pause(ctx, retryFirst) {
 			if ctx.Err() == nil {
@@ -114,19 +120,21 @@ func (r *reader) open(ctx context.Context, policy jetstream.DeliverPolicy, begin
 		if begin {
 			r.end = stream.CachedInfo().State.LastSeq
 		}
-		r.at, err = stream.OrderedConsumer(ctx, config)
-		return err
+		return r.consumer(ctx, stream, config)
 	})
 }
 
-// close removes the consumer from the server, which would keep it for minutes.
-func (r *reader) close(ctx context.Context) {
-	if r.at == nil || !r.bus.conn.IsConnected() {
+// close removes the reader's consumer.
+func (r *reader) close(ctx context.Context) { r.remove(ctx, r.at) }
+
+// remove removes a consumer from the server, which would keep it for minutes.
+func (r *reader) remove(ctx context.Context, at jetstream.Consumer) {
+	if at == nil || !r.bus.conn.IsConnected() {
 		return // The server forgets it by itself.
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	_ = r.bus.js.DeleteConsumer(ctx, r.o.Stream, r.at.CachedInfo().Name) // As above.
+	_ = r.bus.js.DeleteConsumer(ctx, r.o.Stream, at.CachedInfo().Name) // As above.
 }
 
 // over reports whether nothing more is to come.
@@ -134,13 +142,13 @@ func (r *reader) over() bool {
 	return !r.o.Follow && (r.next > r.end || r.at.CachedInfo().NumPending == 0)
 }
 
-// drain yields messages until the end, when it returns false, or until the
-// consumer is of no use any more.
-func (r *reader) drain(ctx context.Context, yield func(*Delivery, error) bool) (more bool, err error) {
+// drain yields messages until the end, when more is false, or until the consumer
+// is of no use any more: turned says that nothing is wrong with it.
+func (r *reader) drain(ctx context.Context, yield func(*Delivery, error) bool) (more, turned bool, err error) {
 	messages, err := r.at.Messages(jetstream.PullMaxMessages(readAhead), jetstream.PullThresholdMessages(readAhead/2),
 		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat))
 	if err != nil {
-		return true, err
+		return true, false, err
 	}
 	defer messages.Stop()
 	defer context.AfterFunc(ctx, messages.Stop)()
@@ -149,26 +157,29 @@ func (r *reader) drain(ctx context.Context, yield func(*Delivery, error) bool) (
 		msg, err := messages.Next(wait)
 		if errors.Is(err, nats.ErrTimeout) {
 			if over, err := r.looked(ctx); over || err != nil {
-				return !over, err
+				return !over, false, err
 			}
 			continue
 		}
 		if err != nil {
-			return true, err
+			return true, false, err
 		}
 		d, pending := delivered(msg)
 		if !r.o.Follow && d.Sequence > r.end || !r.o.Until.IsZero() && !d.StoredAt.Before(r.o.Until) {
-			return false, nil
+			return false, false, nil
 		}
 		if d.Sequence < r.next {
 			continue
 		}
 		r.next = d.Sequence + 1
-		if !yield(d, nil) {
-			return false, nil
+		if !r.skips(d.Subject) && !yield(d, nil) {
+			return false, false, nil
 		}
 		if !r.o.Follow && (pending == 0 || r.next > r.end) {
-			return false, nil
+			return false, false, nil
+		}
+		if r.turns(pending) {
+			return true, true, nil
 		}
 	}
 }
