@@ -9,8 +9,10 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/parley-chat/parley/internal/bus"
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
+	"github.com/parley-chat/parley/internal/ingest"
 	"github.com/parley-chat/parley/internal/session"
 )
 
@@ -284,7 +286,9 @@ type sessionsEraseCmd struct {
 
 // Help is the long help.
 func (*sessionsEraseCmd) Help() string {
-	return `Give every identity that the visitor has had: each has a session of its own. What is on the bus of a session, results and facts, names it by an opaque key and ends by itself.`
+	return `Erases the sessions of the ids that are given, and of the user ids and addresses that events have linked to them; then the links are forgotten too. Give every anonymous id that you know: each has a session of its own, and the links know it by a digest only. What is on the bus of a session, results and facts, names it by an opaque key; events that came in, and runs of workflows, hold what they came with. All of that ends by itself.
+
+An event of the kind "delete" from a sender forgets the links, and no session.`
 }
 
 // Run erases on every worker: the one that owns the session has its page, and
@@ -311,19 +315,29 @@ func (e *sessionsEraseCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
+	bucket, err := f.bus.KV(ctx, bus.BucketIdentities)
+	if err != nil {
+		return fmt.Errorf("opening the identities: %w", err)
+	}
+	identities := ingest.OnKV(bucket)
+	ids, err := ingest.IDs(ctx, identities, site, v)
+	if err != nil {
+		return err
+	}
 	var errs []error
-	for _, m := range members { // One after another, so that no owner stores it again behind another's back.
-		_, err := ask[struct{}](ctx, f.bus, m.Worker, verbErase, question{Site: site, Visitor: v}, evictTimeout)
-		errs = append(errs, err)
+	var keys []string
+	for _, id := range ids {
+		for _, m := range members { // One after another, so that no owner stores it again behind another's back.
+			_, err := ask[struct{}](ctx, f.bus, m.Worker, verbErase, question{Site: site, Visitor: id}, evictTimeout)
+			errs = append(errs, err)
+		}
+		keys = append(keys, site+"/"+event.SessionKey(site, id))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fault.From(err).WithFix("run it again: what was erased stays erased")
 	}
-	var keys []string
-	for _, one := range []event.Visitor{{UserID: v.UserID}, {Email: v.Email}, {AnonymousID: v.AnonymousID}} {
-		if one.Key() != "" {
-			keys = append(keys, site+"/"+event.SessionKey(site, one))
-		}
+	if _, err := ingest.Forget(ctx, identities, site, v); err != nil { // Last: the links tell whom to erase.
+		return fault.From(err).WithFix("run it again: what was erased stays erased")
 	}
 	if e.JSON {
 		return writeJSON(c.Stdout, map[string]any{"erased": keys}, "")

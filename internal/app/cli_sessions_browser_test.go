@@ -4,10 +4,12 @@ package app
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/parley-chat/parley/internal/bus/bustest"
 	"github.com/parley-chat/parley/internal/event"
@@ -22,6 +24,27 @@ func (r *devRig) operator(args ...string) (code int, stdout, stderr string) {
 		Args: args, Env: Env{"PARLEY_BUS_DIR": r.env["PARLEY_BUS_DIR"]}, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &problems,
 	})
 	return code, out.String(), problems.String()
+}
+
+// event sends an event to the rig's edge.
+func (r *devRig) event(body string) {
+	r.t.Helper()
+	_, rest, _ := strings.Cut(r.out.String(), "events   http://")
+	address, _, _ := strings.Cut(rest, ",")
+	request, err := http.NewRequestWithContext(r.t.Context(), http.MethodPost, "http://"+address+"/in/try", strings.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	response, err := client.Do(request)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusAccepted {
+		r.t.Errorf("the event is answered %d", response.StatusCode)
+	}
 }
 
 // asked runs the command, which has to succeed and print the text.
@@ -80,7 +103,16 @@ func TestOperator(t *testing.T) {
 	if s := show(); s.Worker != "" || s.State != session.Hibernated {
 		t.Errorf("the session after the drain is %+v", s)
 	}
-	r.asked("erased: "+name, "sessions", "erase", "--site", "shop", "--visitor", "u-op")
+	// Whom events have linked to the visitor is erased with the visitor, and the links too.
+	r.event(`{"event":"Signed In","user_id":"u-op","email":"op@example.test","anonymous_id":"a-op"}`)
+	r.event(`{"event":"Seen","user_id":"u-op","email":"op@example.test"}`)
+	byAddress := "shop/" + event.SessionKey("shop", event.Visitor{Email: "op@example.test"})
+	if out := r.asked("erased: "+name, "sessions", "erase", "--site", "shop", "--visitor", "u-op"); !strings.Contains(out, byAddress) {
+		t.Errorf("the address was not erased: %s", out)
+	}
+	if out := r.asked("erased: "+name, "sessions", "erase", "--site", "shop", "--visitor", "u-op"); strings.Contains(out, byAddress) {
+		t.Errorf("the address is still known: %s", out)
+	}
 	for _, test := range []struct {
 		args []string
 		want string

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 
 	"github.com/parley-chat/parley/internal/bus"
 	"github.com/parley-chat/parley/internal/event"
@@ -40,4 +41,24 @@ type kvBucket struct{ *bus.KV }
 func (k kvBucket) Get(ctx context.Context, key string) (value []byte, revision uint64, found bool, err error) {
 	entry, found, err := k.KV.Get(ctx, key)
 	return entry.Value, entry.Revision, found, err
+}
+
+// errAll ends a watch that has shown everything there was.
+var errAll = errors.New("that was all")
+
+// Each calls the function with every key that fits the filter.
+func (k kvBucket) Each(ctx context.Context, filter string, do func(key string, value []byte) error) error {
+	err := k.Watch(ctx, []string{filter}, func(c bus.Change) error {
+		switch {
+		case c.Key == "":
+			return errAll
+		case c.Gone:
+			return nil
+		}
+		return do(c.Key, c.Value)
+	})
+	if errors.Is(err, errAll) {
+		return nil
+	}
+	return err //nolint:wrapcheck // It says which bucket.
 }

@@ -45,6 +45,11 @@ type Bucket interface {
 	// after its life.
 	Create(ctx context.Context, key string, value []byte, life time.Duration) (uint64, error)
 	Replace(ctx context.Context, key string, value []byte, revision uint64, life time.Duration) (uint64, error)
+	// Each calls the function with every key that fits the filter, such as
+	// "shop.*", in no order.
+	Each(ctx context.Context, filter string, do func(key string, value []byte) error) error
+	// Purge removes the key, if it is there, and keeps nothing of its value.
+	Purge(ctx context.Context, key string) error
 }
 
 // Counter is told what the edge does. Sources are names of the configuration.

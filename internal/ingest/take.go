@@ -21,6 +21,7 @@ const maxData = 240 << 10
 // ready is an item on its way into the store.
 type ready struct {
 	Event
+	site string
 	told func(context.Context) error
 }
 
@@ -50,6 +51,9 @@ func (e *Edge) take(ctx context.Context, m *mount, r *Request, items []Item) ([]
 	}
 	if e.resolver != nil {
 		eachGroup(groups, func(i int) { e.tell(ctx, all[i], results[i]) })
+	}
+	if err := e.erase(ctx, r, items, all, results); err != nil {
+		return nil, err
 	}
 	return results, nil
 }
@@ -184,7 +188,13 @@ func (e *Edge) finish(ctx context.Context, m *mount, kind string, t event.Trigge
 		return ready{}, fault.From(err)
 	}
 	if e.resolver != nil {
-		if who, err = e.resolver.resolve(ctx, t.Site, event.Key(envelope.Source, envelope.ID), t.Visitor, alias); err != nil {
+		if kind == event.KindDelete { // Nothing is learnt of who asks to be forgotten.
+			who.previous = nil
+			who.visitor, _, err = e.resolver.follow(ctx, t.Site, t.Visitor)
+		} else {
+			who, err = e.resolver.resolve(ctx, t.Site, event.Key(envelope.Source, envelope.ID), t.Visitor, alias)
+		}
+		if err != nil {
 			return ready{}, later(fault.From(err))
 		}
 	}
@@ -199,7 +209,7 @@ func (e *Edge) finish(ctx context.Context, m *mount, kind string, t event.Trigge
 	envelope.Extensions[event.ExtPartitionKey] = session
 	envelope.Extensions[event.ExtCorrelationID] = envelope.ID
 	subject := event.TriggerSubject(m.Settings.Name, kind, t.Site, session)
-	return ready{Event{Subject: subject, Envelope: envelope, Sum: sum}, who.told}, nil
+	return ready{Event{Subject: subject, Envelope: envelope, Sum: sum}, t.Site, who.told}, nil
 }
 
 // encode returns the trigger's data, when it fits its schema.
