@@ -92,7 +92,7 @@ func (d *desk) files(names []string) (*workflow.Set, error) {
 	for _, name := range names {
 		text, err := os.ReadFile(name) //nolint:gosec // The person names it.
 		if err != nil {
-			return nil, fault.New(fault.BadConfig, "reading the workflow %s", name).Because(err)
+			return nil, fault.New(fault.BadConfig, "reading the workflow %s", name).Because(err).WithFix("name files of workflows")
 		}
 		p, err := d.compiler.Compile(name, text)
 		if err != nil {
@@ -135,6 +135,10 @@ func (l *flowListCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
+	if len(names) == 0 && !l.JSON {
+		_, err := fmt.Fprintln(c.Stdout, "no workflows; a worker publishes those of workflows.dir, and `publisher workflows publish FILE` any other")
+		return err
+	}
 	table := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
 	if !l.JSON {
 		_, _ = fmt.Fprintln(table, "WORKFLOW\tVERSION\tON\tSINCE\tBY")
@@ -158,9 +162,6 @@ func (l *flowListCmd) Run(ctx context.Context, c *cli) error {
 			on = "cannot be read: " + one.Problem
 		}
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", one.Name, version, printable(on), one.Since.Local().Format(time.DateTime), orDash(one.By))
-	}
-	if len(names) == 0 && !l.JSON {
-		_, _ = fmt.Fprintln(table, "no workflows; a worker publishes those of workflows.dir, and `publisher workflows publish FILE` any other")
 	}
 	return table.Flush()
 }
@@ -216,7 +217,7 @@ func (l *flowLintCmd) Run(_ context.Context, c *cli) error {
 		return err
 	}
 	for _, warning := range set.Warnings() {
-		_, _ = fmt.Fprintln(c.Stdout, "warning:", warning)
+		_, _ = fmt.Fprintln(c.Stdout, warning) // It says that it is one.
 	}
 	_, _ = fmt.Fprintf(c.Stdout, "%s without an error, %s\n", plural(set.Len(), "workflow"), plural(len(set.Warnings()), "warning"))
 	if l.Strict && len(set.Warnings()) > 0 {
@@ -250,11 +251,19 @@ func (p *flowPublishCmd) Run(ctx context.Context, c *cli) error {
 		return err
 	}
 	for _, program := range set.Programs() {
+		before, err := d.versions.Head(ctx, program.Name)
+		if err != nil {
+			return err
+		}
 		version, err := d.versions.Publish(ctx, program, d.by(p.Note))
 		if err != nil {
 			return err
 		}
-		_, _ = fmt.Fprintf(c.Stdout, "%s is on, version %d\n", version.Name, version.Number)
+		as := ""
+		if before.Current == version.Number {
+			as = ", as before: the file says nothing new"
+		}
+		_, _ = fmt.Fprintf(c.Stdout, "%s is on, version %d%s\n", version.Name, version.Number, as)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/parley-chat/parley/internal/bus"
@@ -96,7 +97,7 @@ func (f *flowBacktestCmd) Run(ctx context.Context, c *cli) error {
 	if !shown.IsZero() {
 		_, _ = fmt.Fprint(c.Stderr, "\r\x1b[K")
 	}
-	if err != nil && ctx.Err() != nil {
+	if ctx.Err() != nil { // The history may have ended early without an error.
 		return f.stop(c, window, test)
 	}
 	if err != nil {
@@ -160,7 +161,7 @@ func (f *flowBacktestCmd) stop(c *cli, window backtestState, test *backtest.Test
 	window.Test = saved.Bytes()
 	text, err := json.Marshal(window)
 	if err == nil {
-		err = dirOf(f.State)
+		err = dirOf(filepath.Dir(f.State))
 	}
 	if err == nil {
 		err = os.WriteFile(f.State, text, 0o600)

@@ -107,7 +107,8 @@ func (d *desk) number(ctx context.Context, name, which string) (int, error) {
 	}
 	head, err := d.versions.Head(ctx, name)
 	if err == nil && head.Current == 0 {
-		return 0, fault.New(fault.BadRule, "the workflow %s is off", name).WithFix("name a version: `publisher workflows versions %s` lists them", name)
+		return 0, fault.New(fault.BadRule, "the workflow %s is off", name).
+			WithFix("`publisher workflows rollback %s` switches it on again, and `publisher workflows versions %s` lists its versions", name, name)
 	}
 	return head.Current, err
 }

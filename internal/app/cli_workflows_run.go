@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,13 +72,30 @@ func (f *flowRunCmd) Run(ctx context.Context, c *cli) error {
 		return err
 	}
 	if !byHand(p) {
-		return fault.New(fault.BadRule, "nobody may start %s by hand", f.Name).WithFix("add {manual: true} to its `on`")
+		return errNotByHand(f.Name)
 	}
 	if _, err := engine.Start(ctx, d.bus, f.Name, site, f.visitor(), properties); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(c.Stdout, "asked for; `publisher workflows runs -w %s` shows the run\n", f.Name)
 	return err
+}
+
+// errNotByHand says that a workflow exists and has another beginning.
+func errNotByHand(name string) error {
+	return fault.New(fault.BadRule, "nobody may start %s by hand", name).WithFix("add {manual: true} to its `on`; or, with --dry, name an --event")
+}
+
+// notByHand says why a person cannot start the workflow of the files.
+func (d *desk) notByHand(name string, set *workflow.Set, there bool) error {
+	if there {
+		return errNotByHand(name)
+	}
+	var names []string
+	for _, p := range set.Programs() {
+		names = append(names, p.Name)
+	}
+	return fault.New(fault.BadRule, "the files have no workflow %q", name).WithFix("%s", nearest(name, names))
 }
 
 func byHand(p *workflow.Program) bool {
@@ -102,6 +120,14 @@ func (f *flowRunCmd) dry(d *desk, site string, properties map[string]any) error 
 	if name == "" {
 		return fault.New(fault.SchemaViolation, "no event is named").WithFix(`name one: --event "Pricing Viewed"`)
 	}
+	if kind == event.KindManual {
+		if p, ok := set.Program(name); !ok || !byHand(p) {
+			return d.notByHand(name, set, ok)
+		}
+	}
+	if !slices.Contains(event.TriggerKinds(), kind) {
+		return fault.New(fault.SchemaViolation, "%q is no kind of trigger", kind).WithFix("%s", nearest(kind, event.TriggerKinds()))
+	}
 	now := time.Now().UTC()
 	data := event.Trigger{Site: site, Visitor: f.visitor(), Event: name, Properties: properties, OccurredAt: now, ReceivedAt: now}
 	_, e, err := ingest.Trigger("cli", "", data)
@@ -111,7 +137,7 @@ func (f *flowRunCmd) dry(d *desk, site string, properties map[string]any) error 
 	e.Type = event.TriggerType(kind)
 	in, ok := machine.ReadInput(event.TriggerSubject("cli", kind, site, e.Subject), e, now)
 	if !ok {
-		return fault.New(fault.SchemaViolation, "%q is no kind of trigger", kind).WithFix("the kinds are %s", strings.Join(event.TriggerKinds(), ", "))
+		return fault.New(fault.InternalError, "the event cannot be read")
 	}
 	world := machine.World{
 		Session: func(site, key string) (*machine.Session, error) { return &machine.Session{Site: site, Key: key}, nil },

@@ -12,9 +12,13 @@ import (
 
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
+	"github.com/parley-chat/parley/internal/workflow"
 	"github.com/parley-chat/parley/internal/workflow/engine"
 	"github.com/parley-chat/parley/internal/workflow/machine"
 )
+
+// leastOfID is how many characters of a run's id a person has to write.
+const leastOfID = 6
 
 // flowRunsCmd lists runs, or shows one.
 type flowRunsCmd struct {
@@ -22,7 +26,7 @@ type flowRunsCmd struct {
 	Site     string        `short:"s" help:"Only runs of this site."`
 	Workflow string        `short:"w" placeholder:"NAME" help:"Only runs of this workflow."`
 	Status   string        `placeholder:"STATUS" help:"Only runs with this status, such as running or failed."`
-	Since    time.Duration `placeholder:"SPAN" help:"Only runs that began within the span, such as 24h."`
+	Since    workflow.Span `placeholder:"SPAN" help:"Only runs that began within the span, such as 24h or 7d."`
 	Most     int           `default:"50" help:"Show so many, the newest."`
 	JSON     bool          `name:"json" help:"Print JSON, one run per line, all of them."`
 }
@@ -77,13 +81,22 @@ func newest(all []*machine.Run, most int) []*machine.Run {
 	return all[:min(len(all), max(most, 1))]
 }
 
+// statuses returns the statuses of runs as text.
+func statuses() []string {
+	var all []string
+	for _, status := range machine.Statuses() {
+		all = append(all, string(status))
+	}
+	return all
+}
+
 func (f *flowRunsCmd) filter(d *desk) (engine.Filter, error) {
 	filter := engine.Filter{Workflow: f.Workflow, Status: machine.Status(f.Status)}
 	if f.Status != "" && !slices.Contains(machine.Statuses(), filter.Status) {
-		return filter, fault.New(fault.SchemaViolation, "%q is no status of a run", f.Status).WithFix("the statuses are %v", machine.Statuses())
+		return filter, fault.New(fault.SchemaViolation, "%q is no status of a run", f.Status).WithFix("%s", nearest(f.Status, statuses()))
 	}
 	if f.Since > 0 {
-		filter.Since = time.Now().Add(-f.Since)
+		filter.Since = time.Now().Add(-time.Duration(f.Since))
 	}
 	if f.Site == "" {
 		return filter, nil
@@ -117,12 +130,13 @@ func (d *desk) table(all []*machine.Run) error {
 func waits(run *machine.Run) string {
 	var all []string
 	for _, thread := range run.Threads {
-		if thread.Wait == nil {
+		w := thread.Wait
+		if w == nil {
 			continue
 		}
-		text := "waits for " + thread.Wait.Kind
-		if !thread.Wait.Due.IsZero() {
-			text += " until " + thread.Wait.Due.Local().Format(time.DateTime)
+		text := waitFor(w)
+		if !w.Due.IsZero() {
+			text += " until " + w.Due.Local().Format(time.DateTime)
 		}
 		all = append(all, text)
 	}
@@ -132,10 +146,35 @@ func waits(run *machine.Run) string {
 	return strings.Join(all, ", ")
 }
 
+// waitFor says what a wait is for.
+func waitFor(w *machine.Wait) string {
+	switch w.Kind {
+	case "time":
+		return "waits"
+	case "event":
+		return "waits for an event"
+	case "result":
+		return "waits for a result"
+	case "room":
+		return "waits for room in the queue of " + w.Action
+	case "lock":
+		return "waits for its turn"
+	case "quiet":
+		return "waits for the end of the quiet hours"
+	case "debounce":
+		return "waits whether more comes"
+	}
+	return "waits for " + w.Kind
+}
+
 // run returns the run whose id begins so.
 func (d *desk) run(ctx context.Context, id string) (*machine.Run, error) {
-	if run, err := engine.GetRun(ctx, d.bus, id); err == nil || len(id) < 6 {
-		return run, err
+	if run, err := engine.GetRun(ctx, d.bus, id); err == nil {
+		return run, nil
+	}
+	if len(id) < leastOfID {
+		return nil, fault.New(fault.UnknownRun, "%q is too short to name a run", id).
+			WithFix("write at least %d characters of its id; `publisher workflows runs` lists them", leastOfID)
 	}
 	var found *machine.Run
 	for run, err := range engine.ListRuns(ctx, d.bus, engine.Filter{}) {
@@ -206,6 +245,9 @@ func (f *flowReplayCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
+	if err := f.check(ctx, d, old); err != nil {
+		return err
+	}
 	control := machine.Control{From: f.From, Current: f.Current}
 	if control.Input, err = f.input(old); err != nil {
 		return err
@@ -219,6 +261,50 @@ func (f *flowReplayCmd) Run(ctx context.Context, c *cli) error {
 		return err
 	}
 	return d.await(ctx, old, key)
+}
+
+// check refuses what the worker would refuse, where that can be told.
+func (f *flowReplayCmd) check(ctx context.Context, d *desk, old *machine.Run) error {
+	switch f.From {
+	case "", machine.FromStart:
+		return nil
+	case machine.FromFailed:
+		if old.Broke == "" {
+			return fault.New(fault.UnknownRun, "no step of the run %s failed", old.ID).WithFix("leave --from out, or name a step")
+		}
+		return nil
+	}
+	p, err := d.programOf(ctx, old, f.Current)
+	if err != nil || p == nil {
+		return err
+	}
+	if _, ok := p.Op(f.From); ok {
+		return nil
+	}
+	var steps []string
+	for _, op := range p.Ops {
+		steps = append(steps, op.ID)
+	}
+	return fault.New(fault.UnknownRun, "the workflow %s has no step %q", p.Name, f.From).WithFix("%s", nearest(f.From, steps))
+}
+
+// programOf returns the version that the run had, or the current one; nil where
+// that cannot be told.
+func (d *desk) programOf(ctx context.Context, run *machine.Run, current bool) (*workflow.Program, error) {
+	known, err := d.versions.List(ctx, run.Workflow)
+	if err != nil {
+		return nil, err
+	}
+	head, err := d.versions.Head(ctx, run.Workflow)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range known {
+		if current && v.Number == head.Current || !current && v.Digest == run.Version {
+			return d.versions.Program(ctx, d.compiler, run.Workflow, v.Number)
+		}
+	}
+	return nil, nil //nolint:nilnil // The worker says what is wrong.
 }
 
 // await waits until the repetition is there.

@@ -201,8 +201,14 @@ func (l *callLedger) came() (calls []string, twice bool) {
 // runExample starts the example.
 func runExample(t *testing.T, name string, calls *callLedger, replace ...string) *running {
 	t.Helper()
-	x := readExample(t, name, replace...)
-	x.cfg.Worker.Roles = []string{roleWorkflows, roleIngest}
+	return readExample(t, name, replace...).run(calls, roleWorkflows, roleIngest)
+}
+
+// run starts a worker with the roles, until the test ends.
+func (x *example) run(calls *callLedger, roles ...string) *running {
+	t := x.t
+	t.Helper()
+	x.cfg.Worker.Roles = roles
 	rules, err := LoadRules(x.cfg, x.c.catalog, x.c.schemas)
 	if err != nil {
 		t.Fatal(err)
