@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -42,6 +43,9 @@ type desk struct {
 // desk reads the configuration, and makes a compiler for its sites.
 func (c *cli) desk() (*desk, error) {
 	cfg, err := c.config()
+	if err == nil {
+		cfg, err = c.orDemo(cfg)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -85,8 +89,15 @@ func (d *desk) shut(ctx context.Context) {
 
 // files compiles the files; none means those of the configuration.
 func (d *desk) files(names []string) (*workflow.Set, error) {
+	if d.cfg.File == "" {
+		_, _ = fmt.Fprintf(d.Stderr, "there is no %s here; the sites are those of the demo shop\n", ConfigFile)
+	}
 	if len(names) == 0 {
 		return LoadRules(d.cfg, d.catalog, d.schemas)
+	}
+	names, err := inFolders(names)
+	if err != nil {
+		return nil, err
 	}
 	var programs []*workflow.Program
 	for _, name := range names {
@@ -101,6 +112,30 @@ func (d *desk) files(names []string) (*workflow.Set, error) {
 		programs = append(programs, p)
 	}
 	return workflow.NewSet(programs...) //nolint:wrapcheck // It names the files.
+}
+
+// inFolders puts the workflow files of a folder in its place.
+func inFolders(names []string) ([]string, error) {
+	var all []string
+	for _, name := range names {
+		if info, err := os.Stat(name); err != nil || !info.IsDir() {
+			all = append(all, name)
+			continue
+		}
+		found := 0
+		for _, end := range []string{"*.yaml", "*.yml"} {
+			files, err := filepath.Glob(filepath.Join(name, end))
+			if err != nil {
+				return nil, fault.New(fault.BadConfig, "reading the folder %s", name).Because(err)
+			}
+			found += len(files)
+			all = append(all, files...)
+		}
+		if found == 0 {
+			return nil, fault.New(fault.BadConfig, "the folder %s has no *.yaml and no *.yml", name)
+		}
+	}
+	return all, nil
 }
 
 // by says who changes something.
@@ -202,7 +237,7 @@ func firstLine(text string) string {
 
 // flowLintCmd checks files.
 type flowLintCmd struct {
-	Files  []string `arg:"" optional:"" placeholder:"FILE" help:"Workflow files. Default: those of the configuration."`
+	Files  []string `arg:"" optional:"" placeholder:"FILE" help:"Workflow files, or folders of them. Default: those of the configuration."`
 	Strict bool     `help:"Fail on warnings, too."`
 }
 
@@ -235,7 +270,7 @@ func plural(n int, word string) string {
 
 // flowPublishCmd publishes files.
 type flowPublishCmd struct {
-	Files []string `arg:"" placeholder:"FILE" help:"Workflow files."`
+	Files []string `arg:"" placeholder:"FILE" help:"Workflow files, or folders of them."`
 	Note  string   `placeholder:"TEXT" help:"Why; people see it beside the version."`
 }
 

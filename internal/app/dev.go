@@ -89,6 +89,15 @@ func builtIn(env Env, c *cli) (*Config, error) {
 	return cfg, nil
 }
 
+// orDemo returns the configuration, or that of the demo shop where there is no
+// file: `worker dev` runs with it then.
+func (c *cli) orDemo(cfg *Config) (*Config, error) {
+	if cfg.File != "" {
+		return cfg, nil
+	}
+	return builtIn(c.Env, c)
+}
+
 // devSystem is a system and the stand-ins that it runs against.
 type devSystem struct {
 	*System

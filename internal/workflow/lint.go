@@ -280,7 +280,7 @@ func among(name string, known []string) string {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	if len(known) == 0 {
-		return "there is none"
+		return "there is none yet: name it in the configuration"
 	}
 	return "use one of " + strings.Join(known, ", ")
 }
