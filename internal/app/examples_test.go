@@ -206,15 +206,22 @@ func runExample(t *testing.T, name string, calls *callLedger, replace ...string)
 
 // run starts a worker with the roles, until the test ends.
 func (x *example) run(calls *callLedger, roles ...string) *running {
+	x.t.Helper()
+	x.cfg.Worker.Roles = roles
+	return x.runWith(Parts{}, calls)
+}
+
+// runWith starts a worker with the parts, until the test ends.
+func (x *example) runWith(parts Parts, calls *callLedger) *running {
 	t := x.t
 	t.Helper()
-	x.cfg.Worker.Roles = roles
 	rules, err := LoadRules(x.cfg, x.c.catalog, x.c.schemas)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	system, err := Start(ctx, bustest.Log(t), x.cfg, Parts{Catalog: x.c.catalog, Schemas: x.c.schemas, Env: x.env, Rules: rules})
+	parts.Catalog, parts.Schemas, parts.Env, parts.Rules = x.c.catalog, x.c.schemas, x.env, rules
+	system, err := Start(ctx, bustest.Log(t), x.cfg, parts)
 	if err != nil {
 		t.Fatal(err)
 	}
