@@ -63,6 +63,7 @@ func (d *doctorCmd) Run(ctx context.Context, c *cli) error {
 	doc.config(cfg)
 	doc.rules(cfg)
 	doc.sites(ctx, cfg)
+	doc.sources(cfg)
 	doc.nats(ctx, cfg)
 	doc.chromium(ctx, cfg)
 	return doc.end()
@@ -132,15 +133,6 @@ func (d *doctor) config(cfg *Config) {
 	}
 }
 
-func (d *doctor) rules(cfg *Config) {
-	rules, err := LoadRules(cfg, d.catalog, d.schemas)
-	if err != nil {
-		d.wrong("rules", err)
-		return
-	}
-	d.found(well, "rules", fmt.Sprintf("%d compiled", rules.Len()), "")
-}
-
 // sites looks up the sites' hosts.
 func (d *doctor) sites(ctx context.Context, cfg *Config) {
 	if len(cfg.Sites) == 0 {
@@ -185,6 +177,7 @@ func (d *doctor) nats(ctx context.Context, cfg *Config) {
 		return
 	}
 	d.found(well, "nats", redact(b.URL())+" answers", "")
+	d.published(ctx, b, cfg)
 	d.worker(ctx, b, cfg)
 }
 

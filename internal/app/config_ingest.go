@@ -59,32 +59,41 @@ func sourceTypes() []string {
 func (c *Config) mounts(env Env) ([]ingest.Mount, error) {
 	var all []ingest.Mount
 	for _, name := range slices.Sorted(maps.Keys(c.Ingest.Sources)) {
-		from := c.Ingest.Sources[name]
-		secrets, err := readSecrets(from.Secrets, env)
+		mount, err := c.mount(name, env)
 		if err != nil {
-			return nil, fmt.Errorf("reading ingest.sources.%s.secrets: %w", name, err)
+			return nil, err
 		}
-		token, err := readSecrets(from.Token, env)
-		if err != nil {
-			return nil, fmt.Errorf("reading ingest.sources.%s.token: %w", name, err)
-		}
-		quota, err := perSecond(from.Quota)
-		if err != nil {
-			return nil, fmt.Errorf("reading ingest.sources.%s.quota: %w", name, err)
-		}
-		settings := ingest.Settings{
-			Name: name, Type: from.Type, Secrets: secrets, Mapping: from.Mapping, Quota: quota, Open: from.Open,
-		}
-		source, err := newSource(settings)
-		if err != nil {
-			return nil, fmt.Errorf("making the source ingest.sources.%s: %w", name, err)
-		}
-		all = append(all, ingest.Mount{
-			Settings: settings, Source: source, Path: from.Path, Site: from.Site,
-			Token: token, TokenIn: from.TokenIn, Origins: from.Origins,
-		})
+		all = append(all, mount)
 	}
 	return all, nil
+}
+
+// mount is mounts for the source of the name.
+func (c *Config) mount(name string, env Env) (ingest.Mount, error) {
+	from := c.Ingest.Sources[name]
+	secrets, err := readSecrets(from.Secrets, env)
+	if err != nil {
+		return ingest.Mount{}, fmt.Errorf("reading ingest.sources.%s.secrets: %w", name, err)
+	}
+	token, err := readSecrets(from.Token, env)
+	if err != nil {
+		return ingest.Mount{}, fmt.Errorf("reading ingest.sources.%s.token: %w", name, err)
+	}
+	quota, err := perSecond(from.Quota)
+	if err != nil {
+		return ingest.Mount{}, fmt.Errorf("reading ingest.sources.%s.quota: %w", name, err)
+	}
+	settings := ingest.Settings{
+		Name: name, Type: from.Type, Secrets: secrets, Mapping: from.Mapping, Quota: quota, Open: from.Open,
+	}
+	source, err := newSource(settings)
+	if err != nil {
+		return ingest.Mount{}, fmt.Errorf("making the source ingest.sources.%s: %w", name, err)
+	}
+	return ingest.Mount{
+		Settings: settings, Source: source, Path: from.Path, Site: from.Site,
+		Token: token, TokenIn: from.TokenIn, Origins: from.Origins,
+	}, nil
 }
 
 // readSecrets reads the files that the references name. Space around a secret is

@@ -213,7 +213,7 @@ func TestDevDoctor(t *testing.T) {
 		Args: []string{"doctor", "-c", filepath.Join(dir, ConfigFile)}, Env: Env{"PARLEY_BUS_DIR": r.env["PARLEY_BUS_DIR"]},
 		Stdin: strings.NewReader(""), Stdout: &out, Stderr: io.Discard,
 	})
-	for _, want := range []string{"✓ config", "✓ rules", "✓ nats", "✓ worker    dev answers", "✓ chromium", "All is well."} {
+	for _, want := range []string{"✓ config", "✓ rules", "✓ nats", "✓ workflow  pricing-viewed is on, version 1, on track Pricing Viewed", "✓ sources   none", "✓ worker    dev answers", "✓ chromium", "All is well."} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the doctor does not say %q:\n%s", want, out.String())
 		}
