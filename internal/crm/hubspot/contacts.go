@@ -3,9 +3,11 @@ package hubspot
 import (
 	"context"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/parley-chat/parley/internal/crm"
 	"github.com/parley-chat/parley/internal/fault"
@@ -132,8 +134,8 @@ func (c *Connector) encode(s *schema, contact crm.Contact) (map[string]string, e
 
 // reconcile looks what became of the contacts whose last write was not answered.
 // What has arrived is not written again.
-func (c *Connector) reconcile(ctx context.Context, _ *schema, g *group) error {
-	var keys, ids []string
+func (c *Connector) reconcile(ctx context.Context, s *schema, g *group) error {
+	var keys, ids, names []string
 	byKey := map[string]*person{}
 	for _, p := range g.people {
 		switch {
@@ -145,12 +147,14 @@ func (c *Connector) reconcile(ctx context.Context, _ *schema, g *group) error {
 			ids = append(ids, p.ID)
 		}
 		byKey[p.Key] = p
+		names = slices.AppendSeq(names, maps.Keys(p.properties))
 	}
-	found, err := c.read(ctx, c.o.Key, keys, c.o.Key, c.o.Seq)
+	names = slices.Compact(slices.Sorted(slices.Values(append(names, c.o.Key, c.o.Seq))))
+	found, err := c.read(ctx, c.o.Key, keys, names...)
 	if err != nil {
 		return err
 	}
-	byID, err := c.read(ctx, "", ids, c.o.Key, c.o.Seq)
+	byID, err := c.read(ctx, "", ids, names...)
 	if err != nil {
 		return err
 	}
@@ -160,11 +164,36 @@ func (c *Connector) reconcile(ctx context.Context, _ *schema, g *group) error {
 			continue // Another one's record, which tells nothing of this one.
 		}
 		p.record = o.ID
-		if stored, err := strconv.ParseUint(o.get(c.o.Seq), 10, 64); err == nil && stored >= p.Seq && p.Seq > 0 {
-			g.done(p, crm.Outcome{Status: crm.Done, ID: o.ID, Stale: stored > p.Seq})
+		stored, err := strconv.ParseUint(o.get(c.o.Seq), 10, 64)
+		switch {
+		case err != nil || p.Seq == 0 || len(p.Former) > 0:
+		case stored > p.Seq:
+			g.done(p, crm.Outcome{Status: crm.Done, ID: o.ID, Stale: true})
+		case stored == p.Seq && s.has(&o, p.properties):
+			g.done(p, crm.Outcome{Status: crm.Done, ID: o.ID})
 		}
 	}
 	return nil
+}
+
+// has reports whether the record has the values. HubSpot writes some of them in
+// another form than it was sent.
+func (s *schema) has(o *object, properties map[string]string) bool {
+	for name, text := range properties {
+		if is := o.get(name); is != text && !equal(s.value(name, is), s.value(name, text)) {
+			return false
+		}
+	}
+	return true
+}
+
+func equal(a, b any) bool {
+	at, aTime := a.(time.Time)
+	bt, bTime := b.(time.Time)
+	if aTime && bTime {
+		return at.Equal(bt)
+	}
+	return reflect.DeepEqual(a, b)
 }
 
 // find looks for the records that others made of new people, by their address,

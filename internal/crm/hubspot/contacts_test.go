@@ -3,6 +3,7 @@ package hubspot_test
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -304,6 +305,28 @@ func TestStale(t *testing.T) {
 	}
 	if got := r.only("contacts").Properties["plan"]; got != "team" {
 		t.Errorf("the plan is %s", got)
+	}
+}
+
+// TestUnsureWithOtherFields: the sequence is the one that is stored, and the
+// values are not, as after a change of the mapping. They are written.
+func TestUnsureWithOtherFields(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, vendor.Options{}, hubspot.Options{})
+	c := contact("ada", 5, "team", "")
+	born := time.Date(1815, 12, 10, 0, 0, 0, 0, time.UTC)
+	c.Fields = append(c.Fields, crm.Field{Name: "date_of_birth", Value: born})
+	id := r.upsert(c)[c.Key].ID
+	// HubSpot stores the day as milliseconds: it is the same one.
+	r.Edit("contacts", id, map[string]string{"date_of_birth": strconv.FormatInt(born.UnixMilli(), 10)})
+	c.Unsure = true
+	writes := len(r.Writes("contacts"))
+	if r.upsert(c); len(r.Writes("contacts")) != writes {
+		t.Error("the same was written again")
+	}
+	c.Fields[0].Value = "big"
+	if r.upsert(c); r.only("contacts").Properties["plan"] != "big" {
+		t.Error("the new value was not written")
 	}
 }
 
