@@ -16,8 +16,9 @@ import (
 
 // rejectedCmd shows the events that could not be taken.
 type rejectedCmd struct {
-	List rejectedListCmd `cmd:"" default:"withargs" help:"List the events that could not be taken."`
-	Show rejectedShowCmd `cmd:"" help:"Show one: what is wrong with it, and the event as it came."`
+	List   rejectedListCmd   `cmd:"" default:"withargs" help:"List the events that could not be taken."`
+	Show   rejectedShowCmd   `cmd:"" help:"Show one: what is wrong with it, and the event as it came."`
+	Replay rejectedReplayCmd `cmd:"" help:"Take some of them once more, as they were or corrected."`
 }
 
 // rejected is an event of the rejected list, with its number and site.
@@ -116,7 +117,7 @@ func (r *rejectedListCmd) Run(ctx context.Context, c *cli) error {
 	case n == 0:
 		_, _ = fmt.Fprintln(table, "no rejected events")
 	default:
-		_, _ = fmt.Fprintln(table, "\nShow one: publisher rejected show NUMBER.")
+		_, _ = fmt.Fprintln(table, "\nShow one: publisher rejected show NUMBER. Take one again: publisher rejected replay NUMBER.")
 	}
 	return table.Flush()
 }
