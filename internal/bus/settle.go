@@ -43,7 +43,7 @@ func (e *engine) handle(ctx context.Context, h *held) step {
 	case fault.CodeOf(err) == fault.Stopping:
 		// Something below the handler stops, and we do not yet. It does not count.
 		h.tries--
-		return step{again: true, after: e.pause}
+		return step{again: true, after: max(e.pause, fault.From(err).After)}
 	case !h.Last:
 		return step{again: true, after: e.pause << (h.tries - 1)}
 	default:

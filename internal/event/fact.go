@@ -131,7 +131,8 @@ type SessionEnded struct {
 	Occurrence
 	// Why is crash, hang, idle, evicted, shutdown, overflow (the page said more
 	// than could be published), retry (a command asked for a new page), lost
-	// (another worker owns the session) or erased (somebody had it forgotten).
+	// (another worker owns the session), erased (somebody had it forgotten) or
+	// visitor (the visitor's own tab takes its place).
 	Why string `json:"why"`
 }
 

@@ -56,6 +56,8 @@ type Result struct {
 	Steps []Step `json:"steps,omitempty"`
 	// Executor is where the action ran: headless, visitor, rest or local.
 	Executor string `json:"executor,omitempty"`
+	// ExecutorWhy says why it ran there, where there was a choice.
+	ExecutorWhy string `json:"executor_why,omitempty"`
 	// Worker is the name of the worker that did it.
 	Worker string `json:"worker,omitempty"`
 	// Fence is the token of the worker's ownership of the session: of two results

@@ -55,6 +55,10 @@ type held struct {
 	profile   profile
 	adopted   map[string]adoption
 	used      time.Time
+
+	action     string // that the page is for
+	route      Route  // where that page is
+	subscribed int    // subscriptions that the visitor's gateway knows of
 }
 
 func newHeld(m *Manager, provider actions.Provider, site actions.Site, key string) *held {
@@ -130,6 +134,9 @@ func (h *held) heed(x heard) bool {
 		x.signal.Cause = string(event.CauseVisitor)
 	}
 	n, publish := h.provider.Digest(&h.state, x.signal)
+	if x.page.far != nil {
+		return true // Whoever holds the visitor's connection makes the facts.
+	}
 	h.dirty = true
 	if !publish || h.restoring || by.restoring {
 		return true // It happened before, or nobody is to know.
@@ -145,6 +152,9 @@ func (h *held) open(ctx context.Context) error {
 		h.catchUp()
 	}
 	if err := h.recall(ctx); err != nil {
+		return err
+	}
+	if far, err := h.reach(ctx); far || err != nil {
 		return err
 	}
 	if err := h.m.warden.admit(ctx, h.key, h.name); err != nil || h.main != nil {
@@ -170,16 +180,22 @@ func (h *held) open(ctx context.Context) error {
 // attend begins to listen to the tab.
 func (h *held) attend(tab Tab, address string, further bool) *page {
 	p := newPage(tab, address, further)
+	listening := h.listenTo(p)
+	if !further {
+		h.m.work.Go(func() { h.move(listening, p) })
+	}
+	return p
+}
+
+// listenTo hears the page until it ends, or the returned context.
+func (h *held) listenTo(p *page) context.Context {
 	listening, deafen := context.WithCancel(h.m.life)
 	p.deafen = deafen
 	h.m.work.Go(func() {
 		defer deafen()
 		h.listen(listening, p)
 	})
-	if !further {
-		h.m.work.Go(func() { h.move(listening, p) })
-	}
-	return p
+	return listening
 }
 
 // close ends the session's pages. Only the owner calls it.

@@ -130,6 +130,7 @@ func (h *held) arm() {
 // command had it.
 func (h *held) end(used bool) {
 	h.catchUp()
+	h.partFar()
 	if h.main != nil && h.mem.was != nil && h.state.Booted {
 		h.mem.was = nil // It was booted by other means.
 	}
@@ -178,6 +179,10 @@ func (h *held) lose(x heard) {
 	case h.webview:
 		h.webview, h.state.WebviewURL = nil, ""
 	case h.main:
+		if x.page.far != nil {
+			h.loseFar()
+			return
+		}
 		if h.m.o.Snapshots != nil {
 			h.remember()
 		} else {

@@ -2,11 +2,13 @@ package session
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"runtime"
 
 	"github.com/parley-chat/parley/internal/actions"
 	"github.com/parley-chat/parley/internal/event"
+	"github.com/parley-chat/parley/internal/fault"
 )
 
 // Lease is the exclusive use of one session by one command. Its methods are
@@ -47,7 +49,14 @@ func (l *Lease) Hibernated(ctx context.Context) (bool, error) {
 	if err := h.recall(ctx); err != nil {
 		return false, err
 	}
-	return h.mem.was != nil, nil
+	if h.mem.was == nil {
+		return false, nil
+	}
+	far, err := h.reach(ctx)
+	if errors.Is(err, fault.New(fault.VisitorAway, "")) {
+		err = nil
+	}
+	return !far, err
 }
 
 // Paged reports whether the session's page is open.
@@ -89,7 +98,13 @@ func (h *held) env(by Command, log *slog.Logger) actions.Env {
 		Key: by.Key, CommandID: by.ID, Fence: by.Fence, Now: h.m.o.Now, Log: log,
 	}
 	if h.main != nil {
-		env.Page, env.Browser = h.main.tab, &chrome{h: h}
+		env.Page = h.main.tab
+		if h.main.far == nil {
+			env.Browser = &chrome{h: h}
+		} else {
+			h.subscribed = len(h.state.Subscriptions)
+			h.main.far.Behind(by.Key, by.ID, by.Correlation, by.Trace, h.state.Subscriptions)
+		}
 	}
 	if h.webview != nil && !h.webview.gone() {
 		env.Webview = h.webview.tab

@@ -58,6 +58,7 @@ type Tab interface {
 // page is a tab with somebody who listens to it.
 type page struct {
 	tab     Tab
+	far     FarTab       // the same tab, when it is the visitor's own; nil otherwise
 	address string       // without query and fragment
 	further bool         // a webview, not the session's own page
 	lives   atomic.Int64 // documents that the tab has shown

@@ -36,6 +36,12 @@ type Options struct {
 	// Profiles keeps the visitors' profiles.
 	Profiles Profiles
 
+	// Visitors finds the visitors' own tabs. Nil means that there is no way to
+	// them. Executor says where an action's page is on a site: ExecutorAuto,
+	// ExecutorVisitor or ExecutorHeadless. Nil means headless, always.
+	Visitors Visitors
+	Executor func(site actions.Site, action string) string
+
 	// Snapshots keeps what sessions are brought back from. Nil means that a
 	// session ends with its page.
 	Snapshots *Store

@@ -59,9 +59,9 @@ func (g *Gateway) answer(ctx context.Context, site, session string, body []byte)
 // again joins the one that is under way, or gets the answer of that time.
 func (g *Gateway) call(ctx context.Context, e *entry, ask call) ([]byte, error) {
 	e.mu.Lock()
-	if text, ok := e.answer(ask.ID); ok {
+	if before, ok := e.answer(ask.ID); ok {
 		e.mu.Unlock()
-		return []byte(text), nil
+		return json.Marshal(before) //nolint:wrapcheck // Texts can always be written.
 	}
 	w, under := e.calls[ask.ID]
 	if !under {
@@ -91,7 +91,7 @@ func (g *Gateway) call(ctx context.Context, e *entry, ask call) ([]byte, error) 
 	select {
 	case <-w.done:
 		if w.ok {
-			return []byte(w.json), nil
+			return json.Marshal(w.answer) //nolint:wrapcheck // As above.
 		}
 		return nil, away()
 	case <-timer.C:

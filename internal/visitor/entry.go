@@ -30,6 +30,8 @@ type entry struct {
 	session string
 	visitor event.Visitor
 
+	holding sync.Mutex // one at a time answers for the tab, or no longer; before mu
+
 	mu    sync.Mutex // guards the fields below
 	conn  *conn      // nil when the visitor is away
 	gone  bool       // removed from the hub: find the visitor anew
@@ -53,9 +55,9 @@ type entry struct {
 
 // waiting is a call that the page has not answered.
 type waiting struct {
-	done chan struct{} // closed when the answer is there, or never will be
-	json string
-	ok   bool
+	done   chan struct{} // closed when the answer is there, or never will be
+	answer replied
+	ok     bool
 }
 
 // numbered is the number that a call has in an epoch, whenever it is sent.
@@ -65,7 +67,10 @@ type numbered struct {
 }
 
 // answered is an answer that the page gave.
-type answered struct{ id, json string }
+type answered struct {
+	id string
+	replied
+}
 
 // life is one document of the visitor.
 type life struct {
@@ -111,26 +116,26 @@ func (e *entry) know(behind []cause) {
 
 // answer returns the answer that the page gave to the call. The caller holds the
 // lock.
-func (e *entry) answer(id string) (string, bool) {
+func (e *entry) answer(id string) (replied, bool) {
 	for _, a := range e.answered {
 		if a.id == id {
-			return a.json, true
+			return a.replied, true
 		}
 	}
-	return "", false
+	return replied{}, false
 }
 
 // settle gives the page's answer to those who wait for it. An answer to nothing
 // is dropped. The caller holds the lock.
-func (e *entry) settle(id, json string) bool {
+func (e *entry) settle(id string, answer replied) bool {
 	w := e.calls[id]
 	if w == nil {
 		return false
 	}
 	delete(e.calls, id)
-	w.json, w.ok = json, true
+	w.answer, w.ok = answer, true
 	close(w.done)
-	if e.answered = append(e.answered, answered{id, json}); len(e.answered) > maxAnswered {
+	if e.answered = append(e.answered, answered{id, answer}); len(e.answered) > maxAnswered {
 		e.answered = e.answered[1:]
 	}
 	return true

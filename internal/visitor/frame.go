@@ -58,7 +58,7 @@ func (g *Gateway) answered(c *conn, data []byte) *closing {
 	}
 	c.e.mu.Lock()
 	defer c.e.mu.Unlock()
-	if c.e.conn != c || !c.e.settle(a.ID, a.JSON) {
+	if c.e.conn != c || !c.e.settle(a.ID, replied{c.life, a.JSON}) {
 		g.seen.dropped.Add(1)
 	}
 	return nil

@@ -263,18 +263,21 @@ func (g *Gateway) ended(c *conn) {
 	if c.e == nil || !c.e.detach(c, g.o.Now()) {
 		return
 	}
-	g.tabs.Release(c.e.site.Name, c.e.session)
-	// Somebody else's connection of the visitor may have come in between.
-	c.e.mu.Lock()
-	back := c.e.conn != nil
-	c.e.mu.Unlock()
-	if back {
-		g.hold(c.e)
-	}
+	g.hold(c.e)
 }
 
-// hold answers for the visitor's tab from now on.
+// hold answers for the visitor's tab as long as he has a connection. It is called
+// after every change of that.
 func (g *Gateway) hold(e *entry) {
+	e.holding.Lock()
+	defer e.holding.Unlock()
+	e.mu.Lock()
+	here := e.conn != nil
+	e.mu.Unlock()
+	if !here {
+		g.tabs.Release(e.site.Name, e.session)
+		return
+	}
 	if err := g.tabs.Hold(e.site.Name, e.session); err != nil {
 		g.log.LogAttrs(g.life, slog.LevelWarn, "a visitor's tab cannot be reached", slog.String("session", e.session), slog.Any("err", err))
 	}

@@ -9,7 +9,7 @@ import (
 // What a tab's user asks of the gateway that holds the visitor's connection.
 const (
 	askFind = "find" // Who is there? Answered with a presence.
-	askCall = "call" // Have the page run a function. Answered with the page's own text.
+	askCall = "call" // Have the page run a function. Answered with what it replied.
 	askTell = "tell" // What the gateway needs for facts. Answered with a presence.
 	askStop = "stop" // Close the visitor's connection: the grant is revoked.
 )
@@ -34,6 +34,13 @@ type call struct {
 	Key        string          `json:"key,omitempty"`
 	DeadlineMS int64           `json:"deadline_ms"`
 	JSON       json.RawMessage `json:"json"`
+}
+
+// replied is the answer to a call: the page's own text, and the document that gave
+// it.
+type replied struct {
+	Life string `json:"life"`
+	JSON string `json:"json"`
 }
 
 // cause is a command as facts tell of it: see session.Command.

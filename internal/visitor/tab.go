@@ -172,12 +172,31 @@ func (t *Tab) Call(ctx context.Context, name string, arg, out any) error {
 	}
 	answer, err := t.ask(ctx, call{ID: rand.Text(), Name: name, Key: named.Key, JSON: text})
 	if err == nil {
-		err = readAnswer(answer, out)
+		err = t.read(answer, out)
 	}
 	if err != nil {
 		return fmt.Errorf("calling %s in the visitor's tab: %w", name, err)
 	}
 	return nil
+}
+
+// read reads the answer. A failure in another document than the one that the
+// caller knows says that the page has gone under the call: what it needed may not
+// be there any more, and it has not been done.
+func (t *Tab) read(body []byte, out any) error {
+	var r replied
+	if err := json.Unmarshal(body, &r); err != nil {
+		return fault.New(fault.InternalError, "reading the gateway's answer").Because(err)
+	}
+	err := readAnswer([]byte(r.JSON), out)
+	t.mu.Lock()
+	moved := r.Life != t.life
+	t.life = r.Life
+	t.mu.Unlock()
+	if err != nil && moved && !errors.Is(err, fault.New(fault.StaleFence, "")) {
+		return fault.New(fault.PageNavigated, "the visitor's page was loaded again").Because(err)
+	}
+	return err
 }
 
 // ask asks until there is an answer, or ctx ends.

@@ -73,7 +73,7 @@ func (w *Worker) goAround(
 		return actions.Outcome{}, event.Unconfirmed, err
 	}
 	began, p := w.o.Now(), j.progress
-	p.executor = executorREST
+	p.executor, p.why = executorREST, "no page of the visitor could be reached"
 	p.evidence = append(p.evidence, event.Evidence{
 		Kind: "record", Seen: clip("no page could be reached, so the vendor's REST API was used: " + around.why.Error()), At: began.UTC(),
 	})

@@ -123,6 +123,10 @@ func (w *Worker) run(ctx context.Context, j *job) error {
 		switch {
 		case isStale(err):
 			return err
+		case isAway(err) && ctx.Err() == nil:
+			if err = w.park(j, err); fault.CodeOf(err) == fault.Stopping {
+				return err
+			}
 		case ctx.Err() != nil:
 			return await(ctx)
 		case fault.CodeOf(err) == fault.Stopping, isBus(err):
@@ -217,6 +221,7 @@ func (w *Worker) attempt(ctx, bounded context.Context, j *job, lease *session.Le
 	if err := lease.LoadProfile(bounded); err != nil {
 		return o, err
 	}
+	lease.For(j.spec.Name)
 	held := lease.Paged()
 	w.reconcile(j, lease.Doubt)
 	env := w.env(j, lease)

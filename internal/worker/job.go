@@ -56,6 +56,8 @@ type progress struct {
 	steps     []event.Step
 	evidence  []event.Evidence
 	executor  string
+	why       string      // it ran there
+	awayUntil time.Time   // how long the command waits for a visitor who is away; zero before it does
 	concluded *conclusion // how it ended, until that is stored
 }
 

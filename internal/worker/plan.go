@@ -25,10 +25,13 @@ const (
 // prepare opens the session's page and makes the action's preconditions true:
 // it looks which facts hold, and inserts the actions that make the others.
 func (w *Worker) prepare(ctx context.Context, j *job, lease *session.Lease) (actions.Env, error) {
-	if err := w.wake(ctx, j, lease); err != nil {
+	err := w.wake(ctx, j, lease)
+	if route := lease.Route(); err == nil || route.Executor == session.ExecutorVisitor {
+		j.progress.executor, j.progress.why = route.Executor, route.Why
+	}
+	if err != nil {
 		return actions.Env{}, err
 	}
-	j.progress.executor = "headless"
 	if len(j.spec.Needs) == 0 {
 		return w.env(j, lease), nil
 	}

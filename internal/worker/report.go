@@ -171,7 +171,7 @@ func (w *Worker) result(j *job, o outcome, why error) event.Result {
 		Action: j.at.Action, Site: j.at.Site, Session: j.at.Session,
 		Status: event.Succeeded, Verdict: event.Unverifiable,
 		Evidence: tail(p.evidence, maxEvidence), Steps: tail(p.steps, maxSteps),
-		Executor: p.executor, Worker: w.o.Name, Fence: j.d.Fence, Attempt: max(p.attempt, 1), StartedAt: j.started.UTC(),
+		Executor: p.executor, ExecutorWhy: clip(p.why), Worker: w.o.Name, Fence: j.d.Fence, Attempt: max(p.attempt, 1), StartedAt: j.started.UTC(),
 	}
 	switch {
 	case j.spec.Plane == actions.PlaneLocal && o.done:
