@@ -27,6 +27,7 @@ type publisherCLI struct {
 	Connect     connectCmd     `cmd:"" help:"Connect an account at a vendor."`
 	Connections connectionsCmd `cmd:"" help:"List, test, rotate and revoke connections."`
 	Workflows   workflowsCmd   `cmd:"" help:"Workflows: list, check, compare, test on the past, publish, run, repeat."`
+	CRM         crmCmd         `cmd:"" name:"crm" help:"CRMs: how they do, what would be written, what was rejected, and once more."`
 	Replay      replayCmd      `cmd:"" help:"List what could not be done, and send it again."`
 }
 

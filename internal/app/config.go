@@ -14,6 +14,7 @@ type Config struct {
 	Sessions  SessionsConfig        `yaml:"sessions"  doc:"what is kept of sessions without a page"`
 	Workflows WorkflowsConfig       `yaml:"workflows" doc:"the rules that turn triggers into commands"`
 	Ingest    IngestConfig          `yaml:"ingest"    doc:"the edge: how events come in over HTTP; see ingest.md"`
+	CRM       CRMConfig             `yaml:"crm"       doc:"where chat sessions are brought; see crm.md"`
 	Vault     VaultConfig           `yaml:"vault"     doc:"the connections to vendors"`
 	Telemetry TelemetryConfig       `yaml:"telemetry" doc:"logs, metrics and health"`
 	Sites     map[string]SiteConfig `yaml:"sites"     doc:"the websites, by name; the name is lower-case letters, digits and -"`
@@ -55,7 +56,7 @@ type BrowserConfig struct {
 // WorkerConfig says what a worker does.
 type WorkerConfig struct {
 	Name    string        `yaml:"name"    doc:"the worker's name in results, logs and commands; no two workers of a bus may have the same; empty means the host's name and the process's number"`
-	Roles   []string      `yaml:"roles"   doc:"what this worker does: actions, workflows, ingest; empty means all"`
+	Roles   []string      `yaml:"roles"   doc:"what this worker does: actions, workflows, ingest, crm; empty means all"`
 	Actions []string      `yaml:"actions" doc:"the actions that this worker takes, such as botstar.widget.*; empty means all"`
 	Lanes   int           `yaml:"lanes"   doc:"sessions that are worked on at the same time" default:"16" min:"1" max:"1000"`
 	Grace   time.Duration `yaml:"grace"   doc:"how long running actions may go on after the worker was told to stop" default:"20s" min:"1s" max:"10m"`

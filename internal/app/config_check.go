@@ -48,6 +48,7 @@ func (v *validator) config(c *Config) {
 	}
 	v.ingest(c)
 	v.vault(c.Vault)
+	v.crm(c)
 	if c.Telemetry.Listen != "" {
 		v.address("telemetry.listen", c.Telemetry.Listen)
 	}
@@ -71,6 +72,8 @@ func (v *validator) keys(of reflect.Value, path string) {
 	_ = eachKey(of, path, func(k key) error {
 		if choices := k.field.Tag.Get("oneof"); choices == "@sources" {
 			v.choice(k.path, k.value.String(), sourceTypes())
+		} else if choices == "@targets" {
+			v.choice(k.path, k.value.String(), targetTypes())
 		} else if choices != "" {
 			v.choice(k.path, k.value.String(), strings.Split(choices, ","))
 		}

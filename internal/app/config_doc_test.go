@@ -21,7 +21,7 @@ const configHead = `# Configuration
 One strict YAML file: ` + "`--config FILE`, `$PARLEY_CONFIG`, or `parley.yaml`" + ` where the command runs. The example in the repository holds every section.
 
 - Unknown keys, repeated keys, values of the wrong type and values out of bounds are refused, all at once, each with its line and a fix.
-- Every key outside of ` + "`sites:` and `ingest.sources:`" + ` can be overridden by the variable beside it. A flag wins over the variable, the variable over the file. A variable that names no key is a warning.
+- Every key outside of ` + "`sites:`, `ingest.sources:` and `crm.targets:`" + ` can be overridden by the variable beside it. A flag wins over the variable, the variable over the file. A variable that names no key is a warning.
 - Secrets stand as references only: ` + "`file:/path` or `env:NAME`" + ` of a variable that holds the path. A file that others can read is refused.
 - Durations carry their unit: ` + "`500ms`, `10s`, `5m`, `1h`" + `. Paths are relative to the file.
 - ` + "`worker doctor`" + ` checks all of it and prints what is in effect.
@@ -81,6 +81,8 @@ func docRow(t *testing.T, b *strings.Builder, section string, field reflect.Stru
 	name, standard, meaning := field.Tag.Get("yaml"), field.Tag.Get("default"), upper(said(t, field))
 	if choices := field.Tag.Get("oneof"); choices == "@sources" {
 		meaning += " (" + strings.Join(sourceTypes(), ", ") + ")"
+	} else if choices == "@targets" {
+		meaning += " (" + strings.Join(targetTypes(), ", ") + ")"
 	} else if choices != "" {
 		meaning += " (" + strings.ReplaceAll(choices, ",", ", ") + ")"
 	}

@@ -77,6 +77,10 @@ func parseConfig(file string, text []byte, env Env, catalog *actions.Catalog) (*
 		}
 		c.Ingest.Sources[name] = from
 	}
+	for name, target := range c.CRM.Targets {
+		fillTarget(&target)
+		c.CRM.Targets[name] = target
+	}
 	overridden, err := c.override(env)
 	if err != nil {
 		return nil, err

@@ -101,6 +101,10 @@ func (s *show) start(ctx context.Context) error {
 		return err
 	}
 	cfg.Bus.Dir, cfg.Bus.Listen, cfg.Telemetry.Level = streams, "127.0.0.1:0", "warn"
+	cfg.Ingest.Listen = freeAddress(ctx, cfg.Ingest.Listen)
+	if err := s.freshCRM(cfg); err != nil {
+		return err
+	}
 	s.dev, err = startDev(ctx, s.cli, cfg, true, func(part, detail string) {
 		s.say("%s  %s  %s\n", s.view.stamp(time.Now()), s.view.paint(green, pad("✓ "+part, 33)), s.view.paint(dim, detail))
 	})
@@ -172,6 +176,9 @@ func (s *show) play(ctx context.Context) error {
 		return err
 	}
 	if _, err := s.fact(ctx, event.FactWidgetClosed); err != nil {
+		return err
+	}
+	if err := s.row(ctx); err != nil {
 		return err
 	}
 	s.say("\n%s in %.1fs; the widget was open after %.1fs\n", s.view.paint(green, "It works"), time.Since(s.began).Seconds(), opened.at.Seconds())

@@ -7,10 +7,11 @@ const (
 	roleActions   = "actions"
 	roleWorkflows = "workflows"
 	roleIngest    = "ingest"
+	roleCRM       = "crm"
 )
 
 // roles returns what a worker may do.
-func roles() []string { return []string{roleActions, roleWorkflows, roleIngest} }
+func roles() []string { return []string{roleActions, roleWorkflows, roleIngest, roleCRM} }
 
 // does reports whether the worker has the role.
 func (c *Config) does(role string) bool {

@@ -42,7 +42,8 @@ type System struct {
 	sessions *session.Manager
 	rest     *actions.RESTClient
 	worker   *worker.Worker
-	flows    *flows // nil when others run the workflows
+	flows    *flows   // nil when others run the workflows
+	crms     *targets // nil when others serve the CRMs
 	rules    *workflow.Set
 	metrics  *telemetry.Metrics
 	vault    *vault.Vault // nil without a master key
@@ -250,7 +251,15 @@ func (s *System) join(ctx context.Context, parts Parts) error {
 	})
 	s.watch()
 	if s.cfg.does(roleWorkflows) {
-		s.flows, err = openFlows(ctx, s.log, s.cfg, parts, s.bus, s.metrics)
+		if s.flows, err = openFlows(ctx, s.log, s.cfg, parts, s.bus, s.metrics); err != nil {
+			return err
+		}
+	}
+	if !s.cfg.does(roleCRM) || len(s.cfg.CRM.Targets) == 0 {
+		return nil
+	}
+	if s.crms, err = openTargets(ctx, s.log, s.cfg, parts.Env, s.bus, s.vault, parts.Roots, ""); err == nil {
+		s.metrics.Watch(s.crms.figures()...)
 	}
 	return err
 }
@@ -288,6 +297,9 @@ func (s *System) Run(ctx context.Context) error {
 	}
 	if s.vault != nil {
 		parts = append(parts, launch(ctx, cancel, s.vault.Run))
+	}
+	if s.crms != nil {
+		parts = append(parts, launch(ctx, cancel, s.crms.run))
 	}
 	if s.edge != nil {
 		parts = append(parts, launch(ctx, cancel, s.edge.serve))
@@ -353,6 +365,9 @@ func (s *System) Close(ctx context.Context) error {
 	}
 	if s.edge != nil {
 		_ = s.edge.listener.Close() // As above.
+	}
+	if s.crms != nil {
+		errs = append(errs, s.crms.close())
 	}
 	if s.bus != nil {
 		errs = append(errs, bounded(s.bus.Close))

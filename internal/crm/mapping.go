@@ -12,35 +12,24 @@ import (
 // Mapping says what is written into which field of a CRM.
 type Mapping struct {
 	// Contact and Activity are the fields, by the vendor's names.
-	Contact  map[string]FieldMapping `yaml:"contact"`
-	Activity map[string]FieldMapping `yaml:"activity"`
+	Contact  map[string]FieldMapping
+	Activity map[string]FieldMapping
 	// Subject is the one line of an activity; "" is "Chat on <site>".
-	Subject string `yaml:"subject"`
+	Subject string
 }
 
-// FieldMapping is what one field gets. In YAML it may be the value alone.
+// FieldMapping is what one field gets.
 type FieldMapping struct {
 	// Value is a text with expressions in CEL, such as "${visitor.email}". A value
 	// that is one expression keeps its type. One that names what is not there
 	// leaves the field alone.
-	Value string `yaml:"value"`
+	Value string
 	// Rule is Always when it is left out.
-	Rule Rule `yaml:"rule"`
+	Rule Rule
 }
 
 // Rules returns the rules that there are.
 func Rules() []Rule { return []Rule{Always, IfEmpty, NeverOverwriteNewer, Append} }
-
-// UnmarshalYAML reads the mapping or its value alone.
-func (m *FieldMapping) UnmarshalYAML(unmarshal func(any) error) error {
-	var text string
-	if unmarshal(&text) == nil {
-		m.Value = text
-		return nil
-	}
-	type plain FieldMapping
-	return unmarshal((*plain)(m))
-}
 
 // Program is a mapping that was compiled and checked.
 type Program struct {

@@ -165,3 +165,17 @@ func rest(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	}
 }
+
+// Prepare makes what the connector needs in the account, or with dry says what
+// that is.
+func (t *Target) Prepare(ctx context.Context, dry bool) ([]Preparation, error) {
+	p, ok := t.o.Connector.(Preparer)
+	if !ok {
+		return nil, nil
+	}
+	list, err := p.Prepare(ctx, dry)
+	if err != nil {
+		return list, fmt.Errorf("preparing %s: %w", t.o.Name, err)
+	}
+	return list, nil
+}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/parley-chat/parley/internal/fault"
@@ -46,13 +45,6 @@ type writer struct {
 	to   Connector
 	gate *gate
 	s    *stats
-}
-
-// stats are the figures of a target.
-type stats struct {
-	calls, failed, items, written, retried, rejected, saved, stale, coalesced, folded, commits, refused, bisected atomic.Uint64
-	behind, dirty                                                                                                 atomic.Int64
-	leads                                                                                                         atomic.Bool
 }
 
 // write does the jobs. It returns one done for each.
