@@ -67,7 +67,7 @@ func suite() []benchmark {
 	return []benchmark{
 		warmAction(), warmThroughput(), coldSession(), coldFullPage(), busPath(), codec(),
 		memoryHeld(), rehydrate(), sessionsLogical(), failover(), ownershipCost(), scaleOut(), snapshots(),
-		ingestBatch(), ingestSingle(), eventPath(),
+		ingestBatch(), ingestSingle(), eventCommand(), eventPath(), timersWaiting(), backtesting(),
 	}
 }
 
@@ -76,6 +76,7 @@ func suite() []benchmark {
 func (b benchmark) small() benchmark {
 	b.repeats = 1
 	b.jobs = min(b.jobs, 2*max(b.window, 1))
+	b.sessions = min(b.sessions, 3000)
 	if b.pages {
 		b.sessions = min(b.sessions, 3)
 	}

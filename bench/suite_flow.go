@@ -42,11 +42,66 @@ func eventPath() benchmark {
 			"is handled exactly once, and a run is kept for each command. The embedded server is in the CPU time of both. " +
 			"watermill: a handler of its router with the same condition in Go, its JetStream subscriber and publisher, asynchronous acks; " +
 			"no state, and at least once. Redpanda Connect is not measured: the module with its NATS components is not under an open-source licence as a whole.",
-		prepare: true, sessions: 1000, window: 1000, jobs: 20000, repeats: 7,
+		prepare: true, sessions: 10000, window: 1000, jobs: 20000, repeats: 7,
 		contenders: []contender{
 			ourContender("Parley: one workflow, exactly once", "event-path"),
 			goContender("watermill", "Watermill's router, at least once", "event-watermill"),
 		},
 		promises: []promise{{measure: report.PerCPU, against: "watermill", bar: 2, atLeast: true}},
+	}
+}
+
+func eventCommand() benchmark {
+	return benchmark{
+		name:  "event-command",
+		title: "From an event to the command that follows from it, at 500 events a second; and what more workflows cost.",
+		method: "Ours: 200 workflows, each with an event of its own, and 10,000 runs that wait; 500 events a second, each of which starts a run that sends a command. " +
+			"The time is from when the event was due to be published until the command is taken from the queue, as a worker takes it. " +
+			"The reference is the promised time. thousand and ten: 1,000 and 10 workflows, as many waiting runs, and events that lie there before " +
+			"the engine begins; one in ten starts a run. The time per event is from the first of them that is handled to the last.",
+		counted: true, sessions: 10_000, window: 100, jobs: 8000, repeats: 7,
+		contenders: []contender{
+			ourContender("Parley, 200 workflows, 500 events/s", "event-command"),
+			{name: "thousand", what: "Parley, 1,000 workflows, events that lie there", command: []string{self(), "contend"}, job: "event-rules-1000"},
+			{name: "ten", what: "Parley, 10 workflows, events that lie there", command: []string{self(), "contend"}, job: "event-rules-10"},
+		},
+		promises: []promise{
+			{suffix: "p50", measure: report.P50, against: "20 ms", limit: 20e3, bar: 1},
+			{suffix: "p99", measure: report.P99, against: "100 ms", limit: 100e3, bar: 1},
+			{suffix: "growth", who: "thousand", measure: report.PerEvent, against: "ten", bar: 1.5},
+		},
+	}
+}
+
+func timersWaiting() benchmark {
+	return benchmark{
+		name:  "timers",
+		title: "A million timers that wait, and ten thousand that are due within a minute.",
+		method: "Timers are set as runs of workflows set them, each of a visitor of its own: a million that are due in a day or later, and in every round " +
+			"ten thousand at random times of one minute. Memory is that of the process with its server (PSS), disk that of its folder, without what both were before. " +
+			"Lateness is from when a timer is due until its message is read. None may be early, and none may fire twice. The references are promised.",
+		counted: true, sessions: 1_000_000, jobs: 10_000, repeats: 5,
+		contenders: []contender{ourContender("Parley", "timers")},
+		promises: []promise{
+			{suffix: "p99", measure: report.P99, against: "5 s", limit: 5e6, bar: 1},
+			{suffix: "memory", measure: report.TimerMemory, against: "1 KiB", limit: 1024, bar: 1},
+			{suffix: "disk", measure: report.TimerDisk, against: "1 KiB", limit: 1024, bar: 1},
+		},
+	}
+}
+
+func backtesting() benchmark {
+	return benchmark{
+		name:  "backtest",
+		title: "A back-test of a million stored events.",
+		method: "The history is of 14 days and 50,000 visitors, who come and go. Two workflows run over it: one sends a command for every tenth event; the other one " +
+			"waits for a day, and does so once a day, so that the visitors of about three days are remembered at a time. All is read from the stream; the server is in the process. " +
+			"The most memory of the second half is held against that of the first.",
+		prepare: true, window: 1000, jobs: 1_000_000, repeats: 5,
+		contenders: []contender{ourContender("Parley", "backtest")},
+		promises: []promise{
+			{suffix: "memory", measure: report.PeakSecond, against: "ours", than: report.PeakFirst, bar: 1.1},
+			{suffix: "speed", measure: report.PerCPU, against: "10,000/s", limit: 10_000, bar: 1, atLeast: true},
+		},
 	}
 }

@@ -86,6 +86,16 @@ const (
 	// trace.
 	RestoresShort = "restores_short"
 	RestoresLong  = "restores_long"
+	// PerEvent is how long the engine of workflows takes for an event that lies
+	// there, in microseconds.
+	PerEvent = "us_per_event"
+	// TimerMemory and TimerDisk are how many bytes a timer that waits takes.
+	TimerMemory = "memory_bytes_per_timer"
+	TimerDisk   = "disk_bytes_per_timer"
+	// PeakFirst and PeakSecond are the most memory of the process during the
+	// first half of a round, and during the second.
+	PeakFirst  = "peak_bytes_first_half"
+	PeakSecond = "peak_bytes_second_half"
 )
 
 // A Job is what a contender written in Go can do.

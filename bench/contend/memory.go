@@ -33,6 +33,15 @@ func memoryBelow(pid int) (int64, error) {
 	return sum, nil
 }
 
+// OwnMemory returns the proportional set size of this process, in bytes.
+func OwnMemory() (int64, error) {
+	text, err := os.ReadFile("/proc/self/smaps_rollup")
+	if err != nil {
+		return 0, fmt.Errorf("reading the memory of this process: %w", err)
+	}
+	return parsePSS(text)
+}
+
 // parsePSS returns the proportional set size of a file smaps_rollup, in bytes.
 func parsePSS(text []byte) (int64, error) {
 	for line := range bytes.Lines(text) {

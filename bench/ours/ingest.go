@@ -187,6 +187,7 @@ func (i *ingesting) sender(ctx context.Context, next func() (int, bool), times [
 			return fmt.Errorf("reading an answer: %w", err)
 		}
 		body, err := io.ReadAll(answer.Body)
+		_ = answer.Body.Close() // All of it is read.
 		if err != nil || answer.StatusCode != http.StatusOK || bytes.Contains(body, []byte("error")) {
 			return fmt.Errorf("the answer was %s %s, %w", answer.Status, body, err)
 		}
@@ -198,7 +199,5 @@ func (i *ingesting) sender(ctx context.Context, next func() (int, bool), times [
 // Close ends the edge and the server.
 func (i *ingesting) Close() error {
 	i.stop()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	return errors.Join(<-i.ended, i.bus.Close(ctx))
+	return errors.Join(<-i.ended, shut(i.bus))
 }

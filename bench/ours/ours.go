@@ -46,6 +46,20 @@ func Start(s contend.Setup) (contend.Job, error) {
 		return startIngest(ctx, s, message.BatchOf)
 	case "event-path":
 		return startEventPath(ctx, s)
+	case "event-command":
+		c, err := startEventCommand(ctx, s, 200)
+		return rated{c}, err
+	case "event-rules-10", "event-rules-1000":
+		many := 10
+		if s.Job == "event-rules-1000" {
+			many = 1000
+		}
+		c, err := startEventCommand(ctx, s, many)
+		return flooded{c}, err
+	case "timers":
+		return startTimers(ctx, s)
+	case "backtest":
+		return startBacktest(ctx, s)
 	case "codec":
 		return startCodec()
 	case "sessions-logical", "sessions-belady", "sessions-least-recent":

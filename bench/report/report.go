@@ -79,6 +79,11 @@ const (
 	FailoverPause Measure = contend.FailoverPause
 	RestoresShort Measure = contend.RestoresShort
 	RestoresLong  Measure = contend.RestoresLong
+	PerEvent      Measure = contend.PerEvent
+	TimerMemory   Measure = contend.TimerMemory
+	TimerDisk     Measure = contend.TimerDisk
+	PeakFirst     Measure = contend.PeakFirst
+	PeakSecond    Measure = contend.PeakSecond
 )
 
 // measures is the order of the columns.
@@ -86,6 +91,7 @@ func measures() []Measure {
 	return []Measure{
 		MemoryHeld, P99One, PerWorker, FailoverKill, FailoverStop, FailoverPause,
 		P50, P99, PerSecond, PerCPU, CPU, ClientCPU, BrowserCPU, RestoresShort, RestoresLong,
+		PerEvent, TimerMemory, TimerDisk, PeakFirst, PeakSecond,
 	}
 }
 
@@ -122,6 +128,16 @@ func (m Measure) title() string {
 		return "restores, 2 min"
 	case RestoresLong:
 		return "restores, 30 min"
+	case PerEvent:
+		return "time per event"
+	case TimerMemory:
+		return "memory per timer"
+	case TimerDisk:
+		return "disk per timer"
+	case PeakFirst:
+		return "peak memory, first half"
+	case PeakSecond:
+		return "peak memory, second half"
 	}
 	return string(m)
 }
@@ -131,9 +147,11 @@ func (m Measure) show(v float64) string {
 	switch m {
 	case PerSecond, PerCPU, PerWorker:
 		return number(v) + "/s"
-	case MemoryHeld:
+	case MemoryHeld, PeakFirst, PeakSecond:
 		return number(v/(1<<20)) + "MiB"
-	case P50, P99, P99One, CPU, ClientCPU, BrowserCPU, FailoverKill, FailoverStop, FailoverPause:
+	case TimerMemory, TimerDisk:
+		return number(v) + "B"
+	case PerEvent, P50, P99, P99One, CPU, ClientCPU, BrowserCPU, FailoverKill, FailoverStop, FailoverPause:
 		switch {
 		case v >= 1e6:
 			return number(v/1e6) + "s"
