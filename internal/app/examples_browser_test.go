@@ -15,6 +15,8 @@ import (
 	"github.com/parley-chat/parley/internal/standin"
 	vendor "github.com/parley-chat/parley/internal/standin/botstar"
 	"github.com/parley-chat/parley/internal/standin/shop"
+	"github.com/parley-chat/parley/internal/workflow/engine"
+	"github.com/parley-chat/parley/internal/workflow/machine"
 )
 
 // live is an example that runs with a real browser, the vendor's stand-in and
@@ -37,12 +39,12 @@ const handScript = `<script>
 
 // handed adds the page /hand to the shop: a page of the shop on which the test's
 // visitor clicks.
-func handed(shop http.Handler, hand <-chan string) http.Handler {
+func handed(website http.Handler, hand <-chan string) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", shop)
+	mux.Handle("/", website)
 	mux.HandleFunc("GET /hand", func(w http.ResponseWriter, r *http.Request) {
 		r.URL.Path = "/pricing"
-		shop.ServeHTTP(w, r)
+		website.ServeHTTP(w, r)
 		_, _ = io.WriteString(w, handScript) // The browser may be gone.
 	})
 	mux.HandleFunc("GET /hand/next", func(w http.ResponseWriter, r *http.Request) {
@@ -125,6 +127,23 @@ func (l *live) clicks() {
 	}
 }
 
+// listening returns how many runs wait for an event.
+func (l *live) listening() int {
+	l.t.Helper()
+	n := 0
+	for run, err := range engine.ListRuns(l.t.Context(), l.bus, engine.Filter{Status: machine.Running}) {
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		for _, thread := range run.Threads {
+			if thread.Wait != nil && thread.Wait.Kind == "event" {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // TestLivePricing has a page call of Segment's SDK open a chat in a browser, and
 // the workflow see that it is open.
 func TestLivePricing(t *testing.T) {
@@ -170,6 +189,26 @@ func TestLiveFollowUp(t *testing.T) {
 	l.wantCalls(`/send {"template":"chat-abandoned","to":"ada@example.test"}`)
 }
 
+// TestLiveVIP has an attribute lead the bot to the block of its VIP branch, also
+// when the chat runs already.
+func TestLiveVIP(t *testing.T) {
+	t.Parallel()
+	l := browse(t, "vip", nil, "debounce: 2s", "debounce: 100ms")
+	l.opens(ada())
+	l.post("/in/shop", `{"kind":"identify","user_id":"u-ada","email":"ada@example.test","traits":{"tier":"vip"}}`)
+	l.wantRuns("vip-branch succeeded")
+	boots := l.reached("u-ada", vendor.Booted, 2)
+	first, vip := boots[0], boots[1]
+	if first.Block != "" || vip.Block != "s0b10c000-0000-4000-8000-00000000001f" || vip.Variables["tier"] != "vip" || vip.After.Attributes["tier"] != "vip" {
+		t.Errorf("the bot began with %+v, then with %+v", first, vip)
+	}
+	for _, command := range l.envelopes("go.*.botstar.widget.open.*.*") {
+		if result := bustest.Next[event.Result](t, l.bus, command, event.ResultType("botstar.widget.open")); !result.Verified {
+			t.Errorf("the chat is not open: %+v", result)
+		}
+	}
+}
+
 // TestLiveWebview answers into the page of the calculator, with a price from
 // elsewhere.
 func TestLiveWebview(t *testing.T) {
@@ -178,7 +217,7 @@ func TestLiveWebview(t *testing.T) {
 	calls.says["/quote"] = `{"total": 117.6}`
 	l := browse(t, "webview", calls, "https://quotes.example.test", calls.URL)
 	l.post("/in/pages", `{"event":"Calculator Opened","user_id":"u-ada","properties":{"plan":"Team","seats":3}}`)
-	l.waits(map[string]time.Duration{"calculator": 10 * time.Minute})
+	wants(l.running, 1, l.listening) // The page is open, and waits for the visitor.
 	l.post("/in/pages", `{"event":"Calculator Submitted","user_id":"u-ada","properties":{"plan":"Team","seats":12}}`)
 	l.wantCalls(`/quote {"plan":"Team","seats":12}`)
 	entry := l.reached("", vendor.Responded, 1)[0]

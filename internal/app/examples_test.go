@@ -417,7 +417,7 @@ func (r *running) answer(outputs map[string]string, failing ...string) {
 	}
 }
 
-// due returns how long after its beginning each run under way waits.
+// due returns how long the waits of the runs under way are, by workflow.
 func (r *running) due() map[string]time.Duration {
 	r.t.Helper()
 	all := map[string]time.Duration{}
@@ -427,7 +427,7 @@ func (r *running) due() map[string]time.Duration {
 		}
 		for _, thread := range run.Threads {
 			if thread.Wait != nil && !thread.Wait.Due.IsZero() {
-				all[run.Workflow] = thread.Wait.Due.Sub(run.StartedAt).Round(time.Second)
+				all[run.Workflow] = thread.Wait.Due.Sub(thread.Wait.Since)
 			}
 		}
 	}
