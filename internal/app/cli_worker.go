@@ -36,7 +36,7 @@ func Worker(ctx context.Context, p Process) int {
 // runCmd is the production worker.
 type runCmd struct {
 	Actions []string `placeholder:"PATTERN" help:"Take only these actions, such as 'botstar.widget.*'. Default: all. Workers that share a bus have the same patterns, or patterns that do not overlap."`
-	Roles   []string `placeholder:"ROLE" help:"Do only this: actions, workflows, ingest. Default: all."`
+	Roles   []string `placeholder:"ROLE" help:"Do only this: actions, workflows, ingest, crm, gateway. Default: all."`
 	Name    string   `placeholder:"NAME" help:"The worker's name in results and logs. Default: the host's, with the process's number."`
 	Lanes   int      `placeholder:"N" help:"Work for so many sessions at the same time."`
 }

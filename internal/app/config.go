@@ -15,6 +15,7 @@ type Config struct {
 	Workflows WorkflowsConfig       `yaml:"workflows" doc:"the rules that turn triggers into commands"`
 	Ingest    IngestConfig          `yaml:"ingest"    doc:"the edge: how events come in over HTTP; see ingest.md"`
 	CRM       CRMConfig             `yaml:"crm"       doc:"where chat sessions are brought; see crm.md"`
+	Gateway   GatewayConfig         `yaml:"gateway"   doc:"where visitors' pages connect; see visitor.md"`
 	Vault     VaultConfig           `yaml:"vault"     doc:"the connections to vendors"`
 	Telemetry TelemetryConfig       `yaml:"telemetry" doc:"logs, metrics and health"`
 	Sites     map[string]SiteConfig `yaml:"sites"     doc:"the websites, by name; the name is lower-case letters, digits and -"`
@@ -56,7 +57,7 @@ type BrowserConfig struct {
 // WorkerConfig says what a worker does.
 type WorkerConfig struct {
 	Name    string        `yaml:"name"    doc:"the worker's name in results, logs and commands; no two workers of a bus may have the same; empty means the host's name and the process's number"`
-	Roles   []string      `yaml:"roles"   doc:"what this worker does: actions, workflows, ingest, crm; empty means all"`
+	Roles   []string      `yaml:"roles"   doc:"what this worker does: actions, workflows, ingest, crm, gateway; empty means all"`
 	Actions []string      `yaml:"actions" doc:"the actions that this worker takes, such as botstar.widget.*; empty means all"`
 	Lanes   int           `yaml:"lanes"   doc:"sessions that are worked on at the same time" default:"16" min:"1" max:"1000"`
 	Grace   time.Duration `yaml:"grace"   doc:"how long running actions may go on after the worker was told to stop" default:"20s" min:"1s" max:"10m"`
@@ -126,6 +127,8 @@ type SiteConfig struct {
 	// Disclosure is a promise that workflows can require.
 	Disclosure bool     `yaml:"disclosure" doc:"the widget tells visitors that a machine answers; workflows with requires: [disclosure] run only then"`
 	REST       SiteREST `yaml:"rest"      doc:"how the vendor's REST API is reached"`
+	// Visitor is nothing to a site whose pages carry no snippet.
+	Visitor SiteVisitor `yaml:"visitor" doc:"how the site's visitors are reached in their own tabs"`
 
 	TakeoverIdle    time.Duration `yaml:"takeover_idle"    doc:"the setting of the bot's takeover block, after how long without a message it hands a conversation back; 0 is not known" default:"0s" min:"0s" max:"8760h"`
 	TakeoverSession time.Duration `yaml:"takeover_session" doc:"the vendor's setting after how long a takeover expires; 0 is not known" default:"0s" min:"0s" max:"8760h"`

@@ -47,6 +47,7 @@ func (v *validator) config(c *Config) {
 		v.secret("sessions.key", "write env:NAME or file:/path; `worker keys` prints a new key for that file")
 	}
 	v.ingest(c)
+	v.gateway(c)
 	v.vault(c.Vault)
 	v.crm(c)
 	if c.Telemetry.Listen != "" {

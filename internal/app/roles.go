@@ -8,10 +8,11 @@ const (
 	roleWorkflows = "workflows"
 	roleIngest    = "ingest"
 	roleCRM       = "crm"
+	roleGateway   = "gateway"
 )
 
 // roles returns what a worker may do.
-func roles() []string { return []string{roleActions, roleWorkflows, roleIngest, roleCRM} }
+func roles() []string { return []string{roleActions, roleWorkflows, roleIngest, roleCRM, roleGateway} }
 
 // does reports whether the worker has the role.
 func (c *Config) does(role string) bool {

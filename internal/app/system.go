@@ -49,6 +49,7 @@ type System struct {
 	vault    *vault.Vault // nil without a master key
 	listener net.Listener // nil without an address
 	edge     *edge        // nil when events come in elsewhere
+	gateway  *gateway     // nil when visitors connect elsewhere
 	pending  atomic.Int64 // commands that wait in our partitions
 	// processes is how many processes the browsers had when they were measured.
 	processes atomic.Int64
@@ -123,6 +124,12 @@ func Start(ctx context.Context, log *slog.Logger, cfg *Config, parts Parts) (_ *
 		if s.listener, err = config.Listen(ctx, "tcp", cfg.Telemetry.Listen); err != nil {
 			return nil, fault.New(fault.BadConfig, "listening on telemetry.listen").Because(err).WithFix("choose a free address, or leave it out")
 		}
+	}
+	if cfg.Gateway.Listen != "" && cfg.does(roleGateway) {
+		if s.gateway, err = openGateway(ctx, log, cfg, parts, s.bus, s.metrics, parts.Failing.publish(s.publish)); err != nil {
+			return nil, err
+		}
+		parts.Started("The gateway", "http://"+s.gateway.address()+", for visitors' tabs")
 	}
 	if cfg.Ingest.Listen != "" && cfg.does(roleIngest) {
 		if s.edge, err = openEdge(ctx, log, cfg, parts.Env, s.bus, parts.Schemas, s.metrics); err != nil {
@@ -229,7 +236,12 @@ func (s *System) join(ctx context.Context, parts Parts) error {
 		return fault.New(fault.BadConfig, "browser.memory: %s", err)
 	}
 	s.tabs = newTabs(parts.Failing.pages(session.Chromium(s.pool)))
+	var far session.Visitors
+	if s.cfg.visited() {
+		far = visitors{s.bus}
+	}
 	s.sessions = session.New(s.log, session.Options{
+		Visitors: far, Executor: s.cfg.executor,
 		Pool: s.tabs, Catalog: parts.Catalog, Profiles: profiles, Publish: parts.Failing.publish(s.publish),
 		Snapshots: snapshots, Held: s.cfg.Browser.Tabs, Idle: s.cfg.Browser.Idle, Memory: memory, Used: s.memory, Measure: measureEvery,
 	})
@@ -289,6 +301,9 @@ func (s *System) Run(ctx context.Context) error {
 	parts = append(parts,
 		launch(ctx, cancel, s.watchLag),
 		launch(ctx, cancel, func(ctx context.Context) error { return s.bus.Serve(ctx, s.cfg.Worker.Name, s.answer) }))
+	if s.gateway != nil { // It stops after those who reach visitors through it.
+		parts = append(parts, launch(ctx, cancel, s.gateway.serve))
+	}
 	if s.cfg.does(roleActions) {
 		parts = append(parts, launch(ctx, cancel, s.worker.Run))
 	}
@@ -365,6 +380,9 @@ func (s *System) Close(ctx context.Context) error {
 	}
 	if s.edge != nil {
 		_ = s.edge.listener.Close() // As above.
+	}
+	if s.gateway != nil {
+		_ = s.gateway.listener.Close() // As above.
 	}
 	if s.crms != nil {
 		errs = append(errs, s.crms.close())
