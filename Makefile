@@ -43,10 +43,11 @@ fuzz: ## every fuzz target, FUZZTIME=30s each
 	scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: generate
-generate: ## write the generated files anew: schemas and pages of docs
+generate: ## write the generated files anew: schemas, pages of docs, the snippet
 	go -C tools run ./schemagen
 	go -C tools run ./docsgen
 	go run ./bench -page
+	go run ./internal/visitor/snippet/build
 
 .PHONY: verify
 verify: ## fail when a generated file, a format or go.mod is stale
@@ -85,9 +86,14 @@ cluster-test: chromium ## three NATS servers and three workers, hurt and judged 
 	go run ./bench/cluster -mode pages -for 30s $(if $(SEED),-seed $(SEED))
 
 .PHONY: soak
-soak: chromium ## the same for MINUTES=30; SEED=<n> repeats a run
+soak: chromium ## the same for MINUTES=30, then soak-ingest; SEED=<n> repeats a run
 	go run ./bench/cluster -for $(or $(MINUTES),30)m $(if $(SEED),-seed $(SEED)) $(ARGS)
 	go run ./bench/cluster -mode pages -for $(or $(MINUTES),30)m $(if $(SEED),-seed $(SEED)) $(ARGS)
+	$(MAKE) soak-ingest
+
+.PHONY: soak-ingest
+soak-ingest: ## the long form of the tests of events in and of timers; minutes
+	go test -count=1 -timeout 60m ./internal/ingest ./internal/workflow/engine -soak
 
 .PHONY: smoke
 smoke: chromium peers ## each benchmark once, so that none can rot

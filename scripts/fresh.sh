@@ -3,7 +3,7 @@
 # committed with its source. The new state stays, to be committed.
 set -euo pipefail
 
-generated=(schemas docs)
+generated=(schemas docs internal/visitor/snippet/dist)
 sums() { find "${generated[@]}" -type f -print0 | sort -z | xargs -0 sha256sum; }
 
 before=$(sums)

@@ -6,7 +6,7 @@ func PageCSP() map[string][]string {
 	return map[string][]string{
 		"script-src": {widgetOrigin, "https://d1a354cq788jiu.cloudfront.net"},
 		"frame-src":  {widgetOrigin},
-		"img-src":    {"https://static.botstar.com", "https://app-upload-assets.cdn.botstar.com", "https://d1fmnevnt6737i.cloudfront.net"},
+		"img-src":    {"data:", "https://static.botstar.com", "https://app-upload-assets.cdn.botstar.com", "https://d1fmnevnt6737i.cloudfront.net"},
 		"style-src":  {"'unsafe-inline'"},
 	}
 }

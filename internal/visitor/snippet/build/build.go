@@ -3,7 +3,7 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/sha512"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -75,6 +75,9 @@ func core(src string, drivers map[string][2]string) ([]byte, error) {
 		Bundle:      true, Format: api.FormatIIFE, Target: target, Platform: api.PlatformBrowser,
 		MinifyWhitespace: true, MinifyIdentifiers: true, MinifySyntax: true,
 		Charset: api.CharsetASCII, LegalComments: api.LegalCommentsNone, LogLevel: api.LogLevelSilent,
+		MangleProps: "^_[a-z]",
+		// Not even its first line may throw into the page.
+		Banner: map[string]string{"js": "try{"}, Footer: map[string]string{"js": "}catch(e){}"},
 		Define: map[string]string{"DRIVERS": string(table), "VERSION": `"` + snippet.Version + `"`},
 	}
 	result := api.Build(options)
@@ -129,10 +132,10 @@ func failed(lists ...[]api.Message) error {
 }
 
 func describe(name string, code []byte) snippet.File {
-	sum := sha512.Sum384(code)
+	sum := sha256.Sum256(code)
 	return snippet.File{
 		Name:      name + "-" + hex.EncodeToString(sum[:6]) + ".js",
-		Integrity: "sha384-" + base64.StdEncoding.EncodeToString(sum[:]),
+		Integrity: "sha256-" + base64.StdEncoding.EncodeToString(sum[:]),
 		Bytes:     len(code), Gzip: zipped(code),
 	}
 }

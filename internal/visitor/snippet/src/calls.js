@@ -6,7 +6,7 @@ import { answered, keep, record, save } from "./store.js";
 import { send } from "./socket.js";
 import { call } from "./driver.js";
 
-const running = new Map(); // by id
+const running = new Set(); // ids
 const early = new Set(); // answered out of turn, above acked
 let idle = []; // who waits until nothing runs
 
@@ -29,7 +29,7 @@ export const run = (frame, driver) => {
   const before = answered(frame.key);
   if (before) return done(frame, before, true);
   if (running.has(frame.id)) return undefined;
-  running.set(frame.id, frame);
+  running.add(frame.id);
   let over = false;
   const finish = safe((json) => {
     if (over) return;

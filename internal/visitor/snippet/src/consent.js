@@ -2,7 +2,6 @@
 // as a no.
 
 import { mode } from "./site.js";
-import { safe } from "./safe.js";
 
 const names = ["analytics", "advertising", "functionality", "personalization"];
 // Google's name of each.
@@ -31,12 +30,12 @@ export const counted = () => allowed() && flags.analytics === true;
 export const start = (changed, follow) => {
   if (mode === "given") for (const name of names) set(name, true, false);
   if (mode !== "google") return;
-  follow(safe((entry) => {
+  follow((entry) => {
     if (!entry || entry[0] !== "consent" || typeof entry[2] !== "object") return;
     for (const name of names) {
       const said = entry[2][google(name)];
       if (said) set(name, said === "granted", entry[1] === "update");
     }
     changed();
-  }));
+  });
 };

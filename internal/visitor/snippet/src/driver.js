@@ -23,7 +23,6 @@ export const load = (name) => {
       script.integrity = file[1];
       script.crossOrigin = "anonymous";
       script.nonce = nonce;
-      script.async = true;
       on(script, "error", reject);
       on(script, "load", () => {
         const make = window.parley.driver;

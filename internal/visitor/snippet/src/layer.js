@@ -5,16 +5,14 @@ import { safe } from "./safe.js";
 const followers = [];
 
 // follow calls work with every entry: those that are there, and those to come.
-export const follow = (work) => {
+export const follow = (given) => {
+  const work = safe(given);
   const layer = (window.dataLayer = window.dataLayer || []);
   if (!followers.length) {
     const push = layer.push;
-    const tell = safe((entries) => {
-      for (const entry of entries) for (const each of followers) each(entry);
-    });
     layer.push = function () {
       const length = push.apply(this, arguments);
-      tell(arguments);
+      for (const entry of arguments) for (const each of followers) each(entry);
       return length;
     };
   }

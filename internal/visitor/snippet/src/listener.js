@@ -1,7 +1,7 @@
 // The page's own analytics, heard in the page. Only the events that the site
 // has named are sent, and not too many.
 
-import { clock } from "./safe.js";
+import { clock, safe } from "./safe.js";
 import { counted } from "./consent.js";
 import { follow } from "./layer.js";
 
@@ -11,7 +11,7 @@ let left = 0;
 let filled = 0;
 let track;
 
-const take = (name, properties) => {
+const take = safe((name, properties) => {
   if (!config || !counted() || typeof name !== "string" || !Object.hasOwn(config.events || {}, name)) return;
   const most = config.per_minute || 60;
   const now = clock();
@@ -20,7 +20,7 @@ const take = (name, properties) => {
   if (left < 1) return;
   left--;
   track(config.events[name], properties);
-};
+});
 
 export const listen = (given, to) => {
   config = given;
@@ -47,11 +47,7 @@ export const listen = (given, to) => {
   const real = analytics.track;
   analytics.track = function () {
     const value = real.apply(this, arguments);
-    try {
-      take(arguments[0], arguments[1]);
-    } catch {
-      // Nothing of ours throws into the page.
-    }
+    take(...arguments);
     return value;
   };
 };

@@ -2,7 +2,7 @@
 // agreed, and fetches the vendor's widget only when it is told to.
 
 import { base, key } from "./site.js";
-import { later, nothing, on, safe, text, whenIdle } from "./safe.js";
+import { later, on, safe, text, whenIdle } from "./safe.js";
 import * as consent from "./consent.js";
 import * as driver from "./driver.js";
 import * as layer from "./layer.js";
@@ -33,7 +33,7 @@ const commands = {
     decide();
   },
   track: (name, properties) => {
-    if (over) return;
+    if (over || !name || typeof name !== "string") return;
     if (config && consent.counted()) outbox.track(name, properties);
     else if (waiting.length < early) waiting.push([name, properties]);
   },
@@ -42,25 +42,28 @@ const commands = {
   identify: (who) => {
     if (who && who.anonymous_id) {
       anonymous = "" + who.anonymous_id;
-      if (begun) {
-        store.record.id = anonymous;
-        store.save();
-      }
-      if (who.token === undefined) return socket.say(nothing);
+      if (begun) recall();
       who = who.token;
     }
-    return socket.say(who);
+    socket.say(who);
   },
   // reset makes the visitor somebody whom nobody knows: a logout.
   reset: () => {
     driver.unmount();
     outbox.drop();
     store.forget();
-    if (begun) store.recall();
-    socket.say(nothing);
+    anonymous = "";
+    if (begun) recall();
+    socket.say();
   },
 };
 let anonymous = "";
+
+const recall = () => {
+  store.recall();
+  if (anonymous) store.record.id = anonymous;
+  store.save();
+};
 
 const run = safe(([name, ...given]) => Object.hasOwn(commands, name) && commands[name](...given));
 
@@ -75,14 +78,12 @@ const decide = () => {
 };
 
 const drainWaiting = () => {
-  if (config && consent.counted()) waiting.splice(0).forEach((each) => outbox.track(...each));
+  if (config && consent.counted()) waiting.splice(0).forEach(safe((each) => outbox.track(...each)));
 };
 
 const begin = () => {
   begun = true;
-  store.recall();
-  if (anonymous) store.record.id = anonymous;
-  store.save();
+  recall();
   if (config) apply(config);
   else fetchConfig();
 };
@@ -111,7 +112,7 @@ const stop = () => {
 
 const fetchConfig = () => {
   clearTimeout(asked);
-  fetch(base + "/v1/config/" + encodeURIComponent(key) + ".json", { credentials: "omit", referrerPolicy: "origin" })
+  fetch(base + "/v1/config/" + encodeURIComponent(key) + ".json", { credentials: "omit" })
     .then((answer) => {
       if (answer.ok) return answer.json();
       if (answer.status === 403 || answer.status === 404) return {};
@@ -170,28 +171,24 @@ const frames = {
 };
 
 socket.attach({
-  frame: (frame) => Object.hasOwn(frames, frame.t) && frames[frame.t](frame),
-  patience: () => config.ping_ms || 25e3,
-  stop,
+  _frame: (frame) => Object.hasOwn(frames, frame.t) && frames[frame.t](frame),
+  _patience: () => config.ping_ms || 25e3,
+  _stop: stop,
 });
 
 tabs.attach({
-  own: () => begun && !over && socket.connect(),
-  disown: () => socket.close(true),
-  focus: () => {
-    socket.send({ t: "focus", on: true });
-    if (tabs.owner()) socket.unpark();
-  },
-  quiet: calls.quiet,
-  revoked: () => {
+  _own: () => begun && !over && socket.connect(),
+  _disown: () => socket.close(true),
+  _focus: socket.unpark,
+  _quiet: calls.quiet,
+  _revoked: () => {
     if (!begun) return;
     consent.agree({ functionality: false });
     revoke();
   },
 });
 
-on(window, "blur", () => socket.send({ t: "focus", on: tabs.focused() }));
-on(document, "visibilitychange", () => tabs.focused() || socket.send({ t: "focus", on: false }));
+for (const type of ["focus", "blur"]) on(window, type, () => socket.send({ t: "focus", on: tabs.focused() }));
 
 // leave tells what is not told yet, and lets the page into the back/forward
 // cache.

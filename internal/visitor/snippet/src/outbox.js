@@ -1,7 +1,7 @@
 // Signals of the driver and tracks of the page, numbered together, kept until
 // the gateway has stored them.
 
-import { clock } from "./safe.js";
+import { clock, text } from "./safe.js";
 import { place } from "./site.js";
 import { send } from "./socket.js";
 
@@ -31,15 +31,10 @@ export const signal = (json) => {
   if (json.length <= longest) add({ t: "signal", n: ++n, json });
 };
 
+// track throws what cannot be told in JSON; its callers are safe.
 export const track = (name, properties) => {
-  let copy;
-  try {
-    copy = JSON.parse(JSON.stringify(properties || {}));
-    if (JSON.stringify(copy).length > longest) return;
-  } catch {
-    return; // It cannot be told in JSON.
-  }
-  add({ t: "track", n: ++n, name: ("" + name).slice(0, 256), properties: copy, url: place(), at: clock() });
+  const json = text(properties || {});
+  if (json.length <= longest) add({ t: "track", n: ++n, name: name.slice(0, 256), properties: JSON.parse(json), url: place(), at: clock() });
 };
 
 export const stored = (upTo) => {

@@ -1,5 +1,6 @@
 // Nothing of ours may throw into the page: whatever the page, or the browser,
-// calls goes through safe.
+// calls goes through safe. Properties that begin with one _ are our own, and get
+// short names.
 
 export const safe = (work) => function () {
   try {
@@ -9,7 +10,7 @@ export const safe = (work) => function () {
   }
 };
 
-export const on = (target, type, work, options) => target.addEventListener(type, safe(work), options || { passive: true });
+export const on = (target, type, work, options) => target.addEventListener(type, safe(work), options);
 
 export const later = (work, ms) => setTimeout(safe(work), ms);
 

@@ -1,7 +1,7 @@
 // The one connection. It comes again by itself, with jitter, as long as this
 // tab owns it.
 
-import { base } from "./site.js";
+import { base, place } from "./site.js";
 import { clock, later, nothing, on, safe, text } from "./safe.js";
 import { flags } from "./consent.js";
 import { about, record, save } from "./store.js";
@@ -14,6 +14,8 @@ let heard = 0; // when something came last
 let tries = 0;
 let timer = 0; // of the next connection
 let beat = 0; // of the next look at the silence
+let told; // the hello
+let asked = false; // a ping is not answered yet
 let drain = 0;
 let refusals = 0;
 let parked = false; // it comes again with the focus, or not at all
@@ -59,6 +61,7 @@ export const connect = () => {
   });
   asked.catch(nothing).then(safe((who) => {
     if (socket !== mine) return;
+    if (typeof who !== "string") who = undefined;
     const ws = (socket = new WebSocket(base.replace(/^http/, "ws") + "/v1/socket"));
     ws.onopen = safe(() => hello(ws, who));
     ws.onmessage = safe((event) => socket === ws && hear(event.data));
@@ -70,10 +73,12 @@ export const connect = () => {
 };
 
 const hello = (ws, who) => {
+  asked = false;
   if (who) record.token = undefined; // Who is logged in is a better word.
-  ws.send(text({
-    ...about(), t: "hello", identity: who || undefined, anonymous_id: record.id, epoch: record.epoch, acked: record.acked, focused: focused(), consent: flags, snippet: VERSION,
-  }));
+  told = {
+    ...about(), t: "hello", identity: who, anonymous_id: record.id, epoch: record.epoch, acked: record.acked, focused: focused(), consent: flags, snippet: VERSION,
+  };
+  ws.send(text(told));
   record.token = undefined; // It was good for one connection.
   look();
 };
@@ -81,6 +86,7 @@ const hello = (ws, who) => {
 const hear = (data) => {
   const frame = JSON.parse(data);
   heard = clock();
+  if (asked) look((asked = false));
   if (frame.t === "welcome") {
     welcomed = true;
     refusals = 0;
@@ -90,26 +96,25 @@ const hear = (data) => {
       record.acked = 0;
     }
     save();
+    // What has changed since the hello was not told.
+    if (told.url !== place()) send({ t: "page", url: place() });
+    if (told.focused !== focused()) send({ t: "focus", on: focused() });
   }
   if (frame.t === "drain") {
     drain = frame.after_ms;
     timer = later(again, Math.random() * drain);
   }
-  hooks.frame(frame);
+  hooks._frame(frame);
 };
 
 // look asks for a sign of life when nothing was heard for long.
 const look = () => {
   clearTimeout(beat);
   const silence = clock() - heard;
-  const patience = hooks.patience();
-  if (silence > patience + 9900) {
-    close();
-    lost(1006);
-    return;
-  }
-  if (silence >= patience - 50) send({ t: "ping" });
-  beat = later(look, silence < patience ? patience - silence : 1e4);
+  const patience = hooks._patience();
+  if (asked) return lost();
+  if ((asked = silence >= patience)) send({ t: "ping" });
+  beat = later(look, asked ? 1e4 : patience - silence);
 };
 
 // close lets the connection go, for good or until connect.
@@ -139,12 +144,12 @@ const lost = (code) => {
     parked = refusals++ > 0;
     wait = 0;
   }
-  if (code === 4403) hooks.stop();
+  if (code === 4403) hooks._stop();
   if (code === 4409) parked = true;
   if (!parked && wanted) timer = later(connect, wait);
 };
 
 // unpark connects again when a newer connection had taken the place.
 export const unpark = () => {
-  if (parked && wanted && refusals < 2) again();
+  if (parked && refusals < 2) again();
 };

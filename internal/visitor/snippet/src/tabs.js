@@ -8,7 +8,7 @@ import { adopt, record, recall } from "./store.js";
 const name = "parley-" + key;
 const grace = 2500; // how long an owner may take to answer
 
-let hooks; // own, disown, quiet
+let hooks; // what main does: _own, _disown, _focus, _quiet, _revoked
 let active = false;
 let release = null; // lets go of the lock, while we have it
 let line = null; // our place in the line
@@ -28,21 +28,17 @@ export const owner = () => release !== null;
 const own = (done) => {
   release = done;
   recall();
-  hooks.own();
+  hooks._own();
 };
 
 const lose = () => {
   if (!release) return;
   release = null;
-  hooks.disown();
+  hooks._disown();
 };
 
 // stand stands in line for the lock, or takes it away from its owner.
 const stand = (steal) => {
-  if (!navigator.locks) {
-    own(nothing); // An old browser: each tab has a connection of its own.
-    return;
-  }
   if (line) line.abort();
   const mine = (line = new AbortController());
   navigator.locks.request(name, steal ? { steal } : { signal: mine.signal }, () => new Promise(safe((done) => {
@@ -55,12 +51,12 @@ const stand = (steal) => {
   }));
 };
 
-const tell = (message) => channel && channel.postMessage(message);
+const tell = (message) => channel.postMessage(message);
 
 // want asks the owner for the connection, when the visitor looks at this tab.
 function want() {
   if (!active || !focused()) return;
-  hooks.focus();
+  hooks._focus();
   if (owner()) return;
   tell({ want: life });
   clearTimeout(robbery);
@@ -74,28 +70,26 @@ const rob = () => {
 
 const hear = (message) => {
   if (message.want && owner()) {
-    hooks.quiet().then(safe(() => {
+    hooks._quiet().then(safe(() => {
       if (!owner()) return;
-      hooks.disown();
+      hooks._disown();
       tell({ yours: message.want, record });
       // If it is not taken, it goes on to be ours.
-      later(() => owner() && hooks.own(), 1000);
+      later(() => owner() && hooks._own(), 1000);
     }));
   }
   if (message.yours === life) {
     adopt(message.record);
     rob();
   }
-  if (message.revoked) hooks.revoked();
+  if (message.revoked) hooks._revoked();
 };
 
 export const start = () => {
   if (active) return;
   active = true;
-  if (window.BroadcastChannel) {
-    channel = new BroadcastChannel(name);
-    channel.onmessage = safe((event) => hear(event.data));
-  }
+  channel = new BroadcastChannel(name);
+  channel.onmessage = safe((event) => hear(event.data));
   stand();
   want();
 };
@@ -103,14 +97,14 @@ export const start = () => {
 // stop lets everything go that would keep the page out of the back/forward
 // cache.
 export const stop = (revoked) => {
+  if (!active) return;
   if (revoked) tell({ revoked: true });
   active = false;
   clearTimeout(robbery);
   const done = release;
   lose();
   if (done) done();
-  if (line) line.abort();
+  line.abort();
   line = null;
-  if (channel) channel.close();
-  channel = null;
+  channel.close();
 };

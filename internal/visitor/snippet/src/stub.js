@@ -1,0 +1,1 @@
+!function(w){var p=w.parley=w.parley||function(){(p.q=p.q||[]).push(arguments)};["consent","track","identify","reset"].forEach(function(n){p[n]=p[n]||function(){p.apply(null,[n].concat([].slice.call(arguments)))}})}(window)
