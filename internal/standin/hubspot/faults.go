@@ -2,6 +2,7 @@ package hubspot
 
 import (
 	"encoding/json"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -119,6 +120,7 @@ func (f Fault) hollow(w http.ResponseWriter, r *http.Request) int {
 		send(w, http.StatusOK, map[string]any{"status": "COMPLETE", "results": []any{}, "errors": []any{}})
 		return http.StatusOK
 	}
+	_, _ = io.Copy(io.Discard, r.Body) // Until then nobody notices that the caller has left.
 	<-r.Context().Done()
 	return 0
 }
