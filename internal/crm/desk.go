@@ -12,6 +12,7 @@ type place struct{ site, session string }
 type due struct {
 	place place
 	at    time.Time
+	fresh bool // it only waits for more changes
 	index int
 }
 
@@ -25,21 +26,26 @@ type queue struct {
 func newQueue() *queue { return &queue{known: map[place]*due{}} }
 
 // put adds the visitor, or moves it to the earlier time.
-func (q *queue) put(p place, at time.Time) {
-	if d := q.known[p]; d != nil {
-		if at.Before(d.at) {
-			d.at = at
-			heap.Fix(q, d.index)
-		}
-		return
+func (q *queue) put(p place, at time.Time) { q.add(due{place: p, at: at}) }
+
+// collect adds the visitor, who may also go along with others earlier.
+func (q *queue) collect(p place, at time.Time) { q.add(due{place: p, at: at, fresh: true}) }
+
+func (q *queue) add(d due) {
+	old := q.known[d.place]
+	if old == nil {
+		heap.Push(q, &d)
+	} else if d.at.Before(old.at) {
+		old.at, old.fresh = d.at, d.fresh
+		heap.Fix(q, old.index)
 	}
-	heap.Push(q, &due{place: p, at: at})
 }
 
-// take removes up to so many that are due.
+// take removes up to so many that are due. When there is one, others who only
+// wait for more changes go along, so that a call is worth it.
 func (q *queue) take(now time.Time, most int) []place {
 	var all []place
-	for len(all) < most && len(q.list) > 0 && !q.list[0].at.After(now) {
+	for len(all) < most && len(q.list) > 0 && (!q.list[0].at.After(now) || len(all) > 0 && q.list[0].fresh) {
 		all = append(all, heap.Pop(q).(*due).place) //nolint:forcetypeassert // Nothing else is there.
 	}
 	return all

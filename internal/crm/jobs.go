@@ -191,7 +191,7 @@ func (l *leader) landed(ctx context.Context, all []done) error {
 			l.queue.put(d.place, next)
 		case e.rev != d.rev:
 			e.since = now
-			l.queue.put(d.place, now.Add(l.o.Window))
+			l.queue.collect(d.place, now.Add(l.o.Window))
 		default:
 			if !e.since.IsZero() {
 				l.s.behind.Store(int64(now.Sub(e.since)))

@@ -326,7 +326,7 @@ func (l *leader) changed(e *entry, since time.Time) {
 		l.s.dirty.Add(1)
 		e.v.Dirty, e.since = true, since
 	}
-	l.queue.put(p, time.Now().Add(l.o.Window))
+	l.queue.collect(p, time.Now().Add(l.o.Window))
 }
 
 // touch notes that the visitor must be saved.

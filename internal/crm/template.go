@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/ext"
 
 	"github.com/parley-chat/parley/internal/fault"
@@ -176,8 +177,11 @@ func (p part) eval(v vars) (any, bool, error) {
 		}
 		return nil, false, fault.New(fault.BadConfig, "%s", err)
 	}
-	if opt, isOptional := value.Value().(interface{ HasValue() bool }); isOptional && !opt.HasValue() {
-		return nil, false, nil
+	if optional, ok := value.(*types.Optional); ok {
+		if !optional.HasValue() {
+			return nil, false, nil
+		}
+		value = optional.GetValue()
 	}
 	native, err := value.ConvertToNative(reflect.TypeFor[any]())
 	if err != nil || native == nil {

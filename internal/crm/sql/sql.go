@@ -173,7 +173,7 @@ func classify(err error) error {
 		case readonly:
 			return fault.New(fault.VendorForbids, "the database cannot be written: %s", e.Error())
 		case 1:
-			if strings.Contains(e.Error(), "no such") {
+			if strings.Contains(e.Error(), "no such") || strings.Contains(e.Error(), "has no column") {
 				return fault.New(fault.BadConfig, "the database has no such table or column: %s", e.Error())
 			}
 		case busy, locked, full:
