@@ -69,6 +69,7 @@ type call struct {
 }
 
 func newGateway(t testing.TB) *gateway {
+	t.Helper()
 	return &gateway{
 		t: t, changed: make(chan struct{}), calls: map[string]*call{}, signals: map[string]map[int64]actions.Signal{}, sent: map[string]int{},
 		config: wire.Config{Enabled: true, Driver: "botstar", Mode: "livechat"},

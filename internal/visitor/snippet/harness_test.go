@@ -125,13 +125,13 @@ func headless(binary string) any {
 // serve answers with a page of the site.
 func (w *world) serve(out http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
-	page := w.pages[r.URL.Path]
+	handler := w.pages[r.URL.Path]
 	w.mu.Unlock()
-	if page == nil {
+	if handler == nil {
 		http.NotFound(out, r)
 		return
 	}
-	page(out, r)
+	handler(out, r)
 }
 
 // page puts a page with the tag on the site, under exactly the policy that the
@@ -188,7 +188,7 @@ func (w *world) visitor(path string) *tab {
 func (w *world) another(of *tab, path string) *tab {
 	w.t.Helper()
 	id := chromedp.FromContext(of.ctx).BrowserContextID
-	made, err := chromedp.CallBrowser(w.browser, target.CreateTarget, target.CreateTargetParams{URL: "about:blank", BrowserContextID: id, NewWindow: new(true)})
+	made, err := chromedp.CallBrowser(w.browser, target.CreateTarget, target.CreateTargetParams{URL: "about:blank", BrowserContextID: id})
 	if err != nil {
 		w.t.Fatal(err)
 	}

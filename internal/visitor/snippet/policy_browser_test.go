@@ -93,7 +93,7 @@ func TestIntegrity(t *testing.T) {
 	}
 	visitor.end()
 	w.gateway.connected(0)
-	w.gateway.tamper(func(name string, body []byte) []byte { return append(bytes.Clone(body), "\nwindow.evil = 1;"...) })
+	w.gateway.tamper(func(_ string, body []byte) []byte { return append(bytes.Clone(body), "\nwindow.evil = 1;"...) })
 	visitor = w.visitor("/")
 	w.gateway.never("a connection", 500*time.Millisecond, func() bool { return len(w.gateway.live) > 0 })
 	if eval[bool](visitor, `"evil" in window || !!parley.loaded`) {
@@ -117,7 +117,7 @@ func TestKillSwitch(t *testing.T) {
 		{"stop", func() {}, func() { w.gateway.tell(wire.Stop{T: wire.KindStop, Reason: "abuse"}) }},
 		{"4403", func() { w.gateway.refuse = wire.CloseRefused }, nil},
 	} {
-		t.Run(test.name, func(t *testing.T) {
+		t.Run(test.name, func(*testing.T) {
 			w.gateway.set(func() { w.gateway.config.Enabled, w.gateway.status, w.gateway.refuse = true, 0, 0; test.off() })
 			hellos := get(w.gateway, func() int { return len(w.gateway.hellos) })
 			asked := get(w.gateway, func() int { return w.gateway.configs })

@@ -27,13 +27,23 @@ func (g *gateway) lives() []string {
 	})
 }
 
+// needWhole skips a test that needs more than the headless shell: there every
+// tab has the focus all the time, and nothing is kept for going back.
+func needWhole(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat(whole); err != nil {
+		t.Skip("the whole Chromium is not installed: make chromium-full")
+	}
+}
+
 // TestTwoTabs gives the one connection to the tab that the visitor looks at, in
 // 100 changes of the tab, each with a command under way: it is applied in one
 // of the two tabs, once.
 func TestTwoTabs(t *testing.T) {
 	t.Parallel()
 	const turns = 100
-	w := setup(t, vendor.Options{})
+	needWhole(t)
+	w := start(t, vendor.Options{}, whole)
 	w.page("/", tag(t, nil), "")
 	one := w.visitor("/")
 	w.gateway.connected(1)
@@ -45,8 +55,10 @@ func TestTwoTabs(t *testing.T) {
 	}
 	tabs := []*tab{one, two}
 	for i := range turns {
+		before := get(w.gateway, func() int { return len(w.gateway.hellos) })
 		call := w.gateway.begin(fmt.Sprintf("k%d/boot", i), "boot", settings())
 		tabs[i%2].front()
+		w.gateway.until("the other tab's connection", func() bool { return len(w.gateway.hellos) > before })
 		if answer := w.gateway.wait(call); !answer.OK {
 			t.Fatalf("turn %d: %s", i, answer.JSON)
 		}
@@ -104,12 +116,12 @@ func TestReload(t *testing.T) {
 	if testing.Short() {
 		turns = 20
 	}
-	w := setup(t, vendor.Options{})
+	w := setup(t, vendor.Options{ChunkDelay: 20 * time.Millisecond})
 	w.page("/", tag(t, nil), "")
 	w.page("/next", tag(t, nil), "")
 	visitor := w.visitor("/")
 	w.gateway.connected(1)
-	again := 0
+	again, broken := 0, 0
 	for i := range turns {
 		call := w.gateway.begin(fmt.Sprintf("k%d/boot", i), "boot", settings())
 		switch i % 4 {
@@ -128,6 +140,9 @@ func TestReload(t *testing.T) {
 	}
 	for _, one := range w.gateway.all() {
 		fresh := 0
+		if one.sent > 1 {
+			broken++
+		}
 		for _, answer := range one.answers {
 			if answer.Again {
 				again++
@@ -140,7 +155,10 @@ func TestReload(t *testing.T) {
 			t.Errorf("%s was applied %d times: %+v", one.Key, fresh, one.answers)
 		}
 	}
-	t.Logf("%d turns, %d answers from an earlier document, %d connections", turns, again, get(w.gateway, func() int { return len(w.gateway.hellos) }))
+	if broken < turns/4 {
+		t.Errorf("only %d of %d commands were interrupted", broken, turns)
+	}
+	t.Logf("%d turns, %d commands interrupted, %d answers from an earlier document, %d connections", turns, broken, again, get(w.gateway, func() int { return len(w.gateway.hellos) }))
 }
 
 // all returns every call.
@@ -191,9 +209,7 @@ func TestAnswerLost(t *testing.T) {
 // connects it again with the same life when it comes back.
 func TestBackForwardCache(t *testing.T) {
 	t.Parallel()
-	if _, err := os.Stat(whole); err != nil {
-		t.Skip("the whole Chromium is not installed: make chromium-full")
-	}
+	needWhole(t)
 	w := start(t, vendor.Options{}, whole)
 	w.page("/", tag(t, nil), `<script nonce="n0nce">addEventListener("pageshow", (e) => { window.restored = e.persisted; });</script>`)
 	w.page("/next", tag(t, nil), "")

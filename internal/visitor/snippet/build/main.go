@@ -16,7 +16,7 @@ func main() {
 	}
 	if err := write(root); err != nil {
 		_, _ = fmt.Fprintf(os.Stderr, "build: %v\n", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // A program of the build.
 	}
 }
 
@@ -36,7 +36,7 @@ func write(root string) error {
 		if _, ok := files[filepath.Base(name)]; ok {
 			continue
 		}
-		if err := os.Remove(name); err != nil {
+		if err := os.Remove(name); err != nil { //nolint:gosec // It is in our own folder.
 			return fmt.Errorf("removing an old file: %w", err)
 		}
 	}

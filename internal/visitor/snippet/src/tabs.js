@@ -47,7 +47,9 @@ const stand = (steal) => {
   }))).catch(nothing).then(safe(() => {
     if (line !== mine) return;
     lose(); // We were robbed, or called off.
-    if (active) stand();
+    if (!active) return;
+    stand();
+    want(); // The visitor may have come back just now.
   }));
 };
 
