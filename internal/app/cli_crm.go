@@ -76,7 +76,7 @@ func (d *crmDesk) open(ctx context.Context, named string) (*targets, *crm.Target
 			return nil, nil, err
 		}
 	}
-	t, err := openTargets(ctx, d.log, d.cfg, d.Env, d.bus, v, nil, name)
+	t, err := openTargets(ctx, d.log, d.cfg, d.Env, d.bus, v, way{}, name)
 	if err != nil {
 		return nil, nil, err
 	}

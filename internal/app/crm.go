@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -37,9 +38,17 @@ type targets struct {
 	closers []io.Closer
 }
 
+// way leads the connectors of vendors to stand-ins. Its zero value leads to the
+// vendors, with the tokens of connections.
+type way struct {
+	resolve map[string]string
+	roots   *x509.CertPool
+	tokens  crm.Tokens
+}
+
 // openTargets makes the targets of the configuration, or the named one only.
 // Nothing is brought anywhere yet. Close them.
-func openTargets(ctx context.Context, log *slog.Logger, cfg *Config, env Env, b *bus.Bus, v *vault.Vault, roots *x509.CertPool, only string) (_ *targets, err error) {
+func openTargets(ctx context.Context, log *slog.Logger, cfg *Config, env Env, b *bus.Bus, v *vault.Vault, w way, only string) (_ *targets, err error) {
 	t := &targets{}
 	defer func() {
 		if err != nil {
@@ -51,7 +60,7 @@ func openTargets(ctx context.Context, log *slog.Logger, cfg *Config, env Env, b 
 			continue
 		}
 		of := cfg.CRM.Targets[name]
-		connector, err := t.connector(ctx, cfg, env, of, v, roots)
+		connector, err := t.connector(ctx, cfg, env, of, v, w)
 		if err != nil {
 			return nil, fmt.Errorf("opening crm.targets.%s: %w", name, err)
 		}
@@ -68,7 +77,7 @@ func openTargets(ctx context.Context, log *slog.Logger, cfg *Config, env Env, b 
 }
 
 // connector makes the connector of one target.
-func (t *targets) connector(ctx context.Context, cfg *Config, env Env, of TargetConfig, v *vault.Vault, roots *x509.CertPool) (crm.Connector, error) {
+func (t *targets) connector(ctx context.Context, cfg *Config, env Env, of TargetConfig, v *vault.Vault, w way) (crm.Connector, error) {
 	switch of.Type {
 	case "sqlite":
 		path := cfg.Path(of.Path)
@@ -95,29 +104,31 @@ func (t *targets) connector(ctx context.Context, cfg *Config, env Env, of Target
 		if err != nil {
 			return nil, err
 		}
-		o := webhook.Options{URL: of.URL, Batch: of.Batch, Method: of.Settings["method"], Client: webhookClient(of.Private, roots)}
+		o := webhook.Options{URL: of.URL, Batch: of.Batch, Method: of.Settings["method"], Client: webhookClient(of.Private, w.roots)}
 		for _, secret := range secrets {
 			o.Secrets = append(o.Secrets, string(secret))
 		}
 		return webhook.New(o), nil
 	}
-	tokens, err := tokensOf(v, of)
-	if err != nil {
-		return nil, err
+	if w.tokens == nil {
+		var err error
+		if w.tokens, err = tokensOf(v, of); err != nil {
+			return nil, err
+		}
 	}
-	return vendorConnector(of, tokens, transport(roots, nil))
+	return vendorConnector(of, w.tokens, w.transport(nil))
 }
 
 // vendorConnector makes the connector to a vendor's API.
 func vendorConnector(of TargetConfig, tokens crm.Tokens, carrier *http.Transport) (crm.Connector, error) {
-	set := of.Settings
 	switch of.Type {
 	case "hubspot":
-		return hubspot.New(tokens, hubspot.Options{
-			Base: of.URL, Version: set["version"], Key: set["key"], Seq: set["seq"], ActivityKey: set["activity_key"],
-			Activities: hubspot.Kind(set["activities"]), Channel: set["channel"], EventType: set["event_type"], App: set["app"],
-			NoMerge: set["merge"] == "false", Transport: carrier,
-		}), nil
+		o, err := hubspot.Settings(of.Settings)
+		if err != nil {
+			return nil, err //nolint:wrapcheck // It names the setting.
+		}
+		o.Base, o.Transport = strings.TrimSuffix(of.URL, "/"), carrier
+		return hubspot.New(tokens, o), nil
 	}
 	return nil, fault.New(fault.BadConfig, "there is no connector of type %q", of.Type)
 }
@@ -156,7 +167,7 @@ func (t vaultToken) Account(name string) string { return t.Token.Account[name] }
 
 // transport carries requests to vendors. allowed, if set, decides which addresses
 // may be reached.
-func transport(roots *x509.CertPool, allowed func(netip.Addr) bool) *http.Transport {
+func (w way) transport(allowed func(netip.Addr) bool) *http.Transport {
 	dialer := &net.Dialer{Timeout: 10 * time.Second}
 	if allowed != nil {
 		dialer.Control = func(_, address string, _ syscall.RawConn) error {
@@ -168,8 +179,14 @@ func transport(roots *x509.CertPool, allowed func(netip.Addr) bool) *http.Transp
 		}
 	}
 	return &http.Transport{
-		DialContext: dialer.DialContext, TLSHandshakeTimeout: 10 * time.Second, ForceAttemptHTTP2: true,
-		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if host, _, err := net.SplitHostPort(address); err == nil && w.resolve[host] != "" {
+				address = w.resolve[host]
+			}
+			return dialer.DialContext(ctx, network, address)
+		},
+		TLSHandshakeTimeout: 10 * time.Second, ForceAttemptHTTP2: true,
+		TLSClientConfig: &tls.Config{RootCAs: w.roots, MinVersion: tls.VersionTLS12},
 		IdleConnTimeout: 90 * time.Second, MaxIdleConnsPerHost: 8, MaxResponseHeaderBytes: 64 << 10,
 	}
 }
@@ -178,7 +195,7 @@ func transport(roots *x509.CertPool, allowed func(netip.Addr) bool) *http.Transp
 // allows others, and never to where a redirect leads.
 func webhookClient(private bool, roots *x509.CertPool) *http.Client {
 	return &http.Client{
-		Transport:     transport(roots, func(a netip.Addr) bool { return private || browser.Public(a) }),
+		Transport:     way{roots: roots}.transport(func(a netip.Addr) bool { return private || browser.Public(a) }),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/parley-chat/parley/internal/actions"
 	"github.com/parley-chat/parley/internal/browser"
 	"github.com/parley-chat/parley/internal/bus"
+	"github.com/parley-chat/parley/internal/crm"
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
 	"github.com/parley-chat/parley/internal/session"
@@ -74,6 +75,8 @@ type Parts struct {
 	// configuration and of connections.
 	Roots  *x509.CertPool
 	Tokens actions.TokenSource
+	// CRMTokens, if set, are those of stand-ins, in place of connections.
+	CRMTokens crm.Tokens
 	// Pictures makes the pages as large as a desk's screen, with images, for the
 	// picture of the demo. It costs time and memory.
 	Pictures bool
@@ -270,7 +273,7 @@ func (s *System) join(ctx context.Context, parts Parts) error {
 	if !s.cfg.does(roleCRM) || len(s.cfg.CRM.Targets) == 0 {
 		return nil
 	}
-	if s.crms, err = openTargets(ctx, s.log, s.cfg, parts.Env, s.bus, s.vault, parts.Roots, ""); err == nil {
+	if s.crms, err = openTargets(ctx, s.log, s.cfg, parts.Env, s.bus, s.vault, way{parts.Resolve, parts.Roots, parts.CRMTokens}, ""); err == nil {
 		s.metrics.Watch(s.crms.figures()...)
 	}
 	return err
