@@ -38,11 +38,11 @@ func eventPath() benchmark {
 	return benchmark{
 		name:  "event-path",
 		title: "The way of an event through a workflow: received, looked at, and for one in ten a command published.",
-		method: "A round publishes its events first and measures then. Ours: one workflow, `if: trigger.properties.size > 10`, run by the engine: every event " +
-			"is handled exactly once, and a run is kept for each command. The embedded server is in the CPU time of both. " +
+		method: "A round publishes its events, of 2,000 visitors, first and measures then. Ours: one workflow, `if: trigger.properties.size > 10`, run by the engine: every event " +
+			"is handled exactly once, and a run is kept for each command. The engine begins anew in every round, and so reads each visitor's record once. The embedded server is in the CPU time of both. " +
 			"watermill: a handler of its router with the same condition in Go, its JetStream subscriber and publisher, asynchronous acks; " +
 			"no state, and at least once. Redpanda Connect is not measured: the module with its NATS components is not under an open-source licence as a whole.",
-		prepare: true, sessions: 10000, window: 1000, jobs: 20000, repeats: 7,
+		prepare: true, sessions: 2000, window: 1000, jobs: 40_000, repeats: 5,
 		contenders: []contender{
 			ourContender("Parley: one workflow, exactly once", "event-path"),
 			goContender("watermill", "Watermill's router, at least once", "event-watermill"),
@@ -59,7 +59,7 @@ func eventCommand() benchmark {
 			"The time is from when the event was due to be published until the command is taken from the queue, as a worker takes it. " +
 			"The reference is the promised time. thousand and ten: 1,000 and 10 workflows, as many waiting runs, and events that lie there before " +
 			"the engine begins; one in ten starts a run. The time per event is from the first of them that is handled to the last.",
-		counted: true, sessions: 10_000, window: 100, jobs: 8000, repeats: 7,
+		counted: true, sessions: 10_000, window: 100, jobs: 8000, repeats: 5,
 		contenders: []contender{
 			ourContender("Parley, 200 workflows, 500 events/s", "event-command"),
 			{name: "thousand", what: "Parley, 1,000 workflows, events that lie there", command: []string{self(), "contend"}, job: "event-rules-1000"},

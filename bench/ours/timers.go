@@ -165,5 +165,6 @@ func (t *timers) fire(ctx context.Context, begun time.Time, dues map[string]time
 	return nil, fmt.Errorf("%d timers did not fire: %w", len(dues), context.Cause(ctx))
 }
 
-// Close ends the server.
-func (t *timers) Close() error { return shut(t.bus) }
+// Close leaves the server to the end of the process: to put away a million
+// timers in order takes longer than anybody waits, and nobody reads them again.
+func (*timers) Close() error { return nil }
