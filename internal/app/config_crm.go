@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/internal/crm"
+	"github.com/parley-chat/parley/internal/crm/hubspot"
 	"github.com/parley-chat/parley/internal/event"
+	"github.com/parley-chat/parley/internal/fault"
 	"github.com/parley-chat/parley/internal/vault"
 )
 
@@ -152,6 +154,12 @@ func (v *validator) target(path string, t TargetConfig) {
 			}
 		}
 	default:
+		if u, err := url.Parse(t.URL); t.URL != "" && (err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && !isLoopback(u.Hostname())) {
+			v.report(path+".url", "write https:// and a host", "a token does not travel to this address")
+		}
+		if _, err := hubspot.Settings(t.Settings); t.Type == "hubspot" && err != nil {
+			v.report(path+".settings", fault.From(err).Fix, "%s", err)
+		}
 		if t.Connection == "" {
 			return
 		}

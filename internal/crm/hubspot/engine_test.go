@@ -154,8 +154,11 @@ func TestEngineThroughFaults(t *testing.T) {
 	b := bustest.Start(t)
 	r := newRig(t, vendor.Options{}, hubspot.Options{Rate: 500, Burst: 500})
 	r.Set(vendor.Faults{Seed: 7, Shares: []vendor.Share{
-		{Share: 0.08, Operation: "", Fault: vendor.Fault{Status: 503}}, {Share: 0.08, Fault: vendor.Fault{Late: 502}}, {Share: 0.04, Fault: vendor.Fault{Cut: true}},
-		{Share: 0.05, Fault: vendor.Fault{Status: 429, Policy: "TEN_SECONDLY_ROLLING", RetryAfter: "1"}}, {Share: 0.04, Fault: vendor.Fault{Empty: true}},
+		{Share: 0.08, Operation: "", Fault: vendor.Fault{Status: 503}},
+		{Share: 0.08, Fault: vendor.Fault{Late: 502}},
+		{Share: 0.04, Fault: vendor.Fault{Cut: true}},
+		{Share: 0.05, Fault: vendor.Fault{Status: 429, Policy: "TEN_SECONDLY_ROLLING", RetryAfter: "1"}},
+		{Share: 0.04, Fault: vendor.Fault{Empty: true}},
 		{Share: 0.15, Fault: vendor.Fault{Partial: 0.2}},
 	}})
 	serve(t, b, crm.Options{Name: "hs", Connector: r.crm, Since: time.Hour, Window: 20 * time.Millisecond})

@@ -30,13 +30,13 @@ func settings() map[string]setting {
 	return map[string]setting{
 		"activities": text(func(o *Options) *string { return (*string)(&o.Activities) },
 			func(value string) bool { return slices.Contains(Kinds(), Kind(value)) }, "note, communication, event or none"),
-		"channel":           text(func(o *Options) *string { return &o.Channel }, codeForm.MatchString, "a type of channel such as CUSTOM_CHANNEL_CONVERSATION"),
-		"event_type":        text(func(o *Options) *string { return &o.EventType }, some, "the name of a type of events"),
-		"key":      property(func(o *Options) *string { return &o.Key }),
-		"seq":      property(func(o *Options) *string { return &o.Seq }),
+		"channel":      text(func(o *Options) *string { return &o.Channel }, codeForm.MatchString, "a type of channel such as CUSTOM_CHANNEL_CONVERSATION"),
+		"event_type":   text(func(o *Options) *string { return &o.EventType }, some, "the name of a type of events"),
+		"key":          property(func(o *Options) *string { return &o.Key }),
+		"seq":          property(func(o *Options) *string { return &o.Seq }),
 		"activity_key": property(func(o *Options) *string { return &o.ActivityKey }),
-		"app":            text(func(o *Options) *string { return &o.App }, some, "the id of an app"),
-		"version":           text(func(o *Options) *string { return &o.Version }, isVersion, "a version such as 2026-03"),
+		"app":          text(func(o *Options) *string { return &o.App }, some, "the id of an app"),
+		"version":      text(func(o *Options) *string { return &o.Version }, isVersion, "a version such as 2026-03"),
 		"merge": func(o *Options, value string) error {
 			merge, err := strconv.ParseBool(value)
 			if err != nil {
