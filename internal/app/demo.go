@@ -16,6 +16,7 @@ import (
 
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
+	"github.com/parley-chat/parley/internal/session"
 	"github.com/parley-chat/parley/internal/standin/botstar"
 )
 
@@ -35,6 +36,7 @@ type show struct {
 	view  view
 	dir   string
 	dev   *devSystem
+	guest *person // the visitor, with a browser of their own; nil before they arrive
 
 	mu     sync.Mutex // guards the fields below
 	seen   []sight
@@ -73,6 +75,9 @@ func demo(ctx context.Context, c *cli, keep bool) error {
 	if cause := context.Cause(running); cause != nil && !errors.Is(cause, context.Canceled) {
 		err = errors.Join(cause, err)
 	}
+	if s.guest != nil {
+		err = errors.Join(err, s.guest.Close(ctx))
+	}
 	err = errors.Join(err, tail.stop(), system.stop(), s.dev.Close(ctx))
 	if err != nil {
 		s.say("\n%s after %.1fs\n", s.view.paint(red, "The demo failed"), time.Since(s.began).Seconds())
@@ -105,7 +110,11 @@ func (s *show) start(ctx context.Context) error {
 	if err := s.freshCRM(cfg); err != nil {
 		return err
 	}
-	s.dev, err = startDev(ctx, s.cli, cfg, true, func(part, detail string) {
+	identity, err := letIn(cfg, s.dir)
+	if err != nil {
+		return err
+	}
+	s.dev, err = startDev(ctx, s.cli, cfg, true, identity, func(part, detail string) {
 		s.say("%s  %s  %s\n", s.view.stamp(time.Now()), s.view.paint(green, pad("✓ "+part, 33)), s.view.paint(dim, detail))
 	})
 	return err
@@ -150,6 +159,9 @@ func (s *show) await(ctx context.Context, what string, fits func(sight) bool) (s
 
 // play goes through the steps.
 func (s *show) play(ctx context.Context) error {
+	if err := s.arrive(ctx); err != nil {
+		return err
+	}
 	if err := s.publisher(ctx, "track", "Pricing Viewed", "--site", demoSite, "--visitor", demoUser, "--email", demoEmail, "-p", "plan=pro"); err != nil {
 		return err
 	}
@@ -220,6 +232,9 @@ func (s *show) result(ctx context.Context, action string) error {
 	if text, colour := verdict(r); colour != green {
 		return fault.New(fault.NotConfirmed, "%s: %s", action, text)
 	}
+	if r.Executor != session.ExecutorVisitor {
+		return fault.New(fault.NotConfirmed, "%s ran in the executor %s (%s), and not in the visitor's own tab", action, r.Executor, r.ExecutorWhy)
+	}
 	return nil
 }
 
@@ -242,10 +257,24 @@ func (s *show) ledger(ctx context.Context) error {
 	return nil
 }
 
-// picture takes a picture of the visitor's page, and returns its path.
+// arrive opens the shop in the visitor's own browser, and waits until their tab is
+// connected.
+func (s *show) arrive(ctx context.Context) (err error) {
+	if s.guest, err = s.dev.visit(ctx, demoPage); err != nil {
+		return err
+	}
+	here, err := s.dev.arrives(ctx, demoSite, event.SessionKey(demoSite, event.Visitor{UserID: demoUser}))
+	if err != nil {
+		return err
+	}
+	s.say("%s  %s  %s\n", s.view.stamp(time.Now()), s.view.paint(green, pad("✓ a visitor opens the shop", 33)),
+		s.view.paint(dim, "in a browser of their own, at "+here.URL))
+	return nil
+}
+
+// picture takes a picture of the visitor's own tab, and returns its path.
 func (s *show) picture(ctx context.Context) (string, error) {
-	session := event.SessionKey(demoSite, event.Visitor{UserID: demoUser})
-	png, err := s.dev.tabs.screenshot(ctx, demoSite+"/"+session)
+	png, err := s.guest.tab.Screenshot(ctx)
 	if err != nil {
 		return "", fmt.Errorf("taking the picture: %w", err)
 	}

@@ -57,7 +57,7 @@ func (d *devCmd) Run(ctx context.Context, c *cli) error {
 	if cfg.Telemetry.Level == "info" && !c.flags.Verbose {
 		cfg.Telemetry.Level = "error" // The tail tells what happens.
 	}
-	dev, err := startDev(ctx, c, cfg, false, func(string, string) {})
+	dev, err := startDev(ctx, c, cfg, false, "", func(string, string) {})
 	if err != nil {
 		return err
 	}
@@ -101,13 +101,15 @@ func (c *cli) orDemo(cfg *Config) (*Config, error) {
 // devSystem is a system and the stand-ins that it runs against.
 type devSystem struct {
 	*System
-	vendor *botstar.Standin
-	hosts  *standin.Server
+	vendor   *botstar.Standin
+	hosts    *standin.Server
+	entrance *entrance
 }
 
 // startDev starts the stand-ins and a system that is led to them. started is
-// told of each part that is up. pictures is for the demo: see Parts.
-func startDev(ctx context.Context, c *cli, cfg *Config, pictures bool, started func(part, detail string)) (_ *devSystem, err error) {
+// told of each part that is up. pictures and identity are for the demo: see Parts
+// and tagged.
+func startDev(ctx context.Context, c *cli, cfg *Config, pictures bool, identity string, started func(part, detail string)) (_ *devSystem, err error) {
 	if cfg.Worker.Name == "" {
 		cfg.Worker.Name = "dev"
 	}
@@ -120,10 +122,15 @@ func startDev(ctx context.Context, c *cli, cfg *Config, pictures bool, started f
 		cfg.Sites[name] = site
 	}
 	log := c.logger(cfg.Telemetry)
-	dev := &devSystem{vendor: botstar.New(botstar.Options{Bots: devBots(cfg)})}
-	all := map[string]http.Handler{}
+	dev := &devSystem{vendor: botstar.New(botstar.Options{Bots: devBots(cfg)}), entrance: &entrance{}}
+	all := map[string]http.Handler{chatHost: dev.entrance}
 	maps.Copy(all, dev.vendor.Hosts())
 	maps.Copy(all, shop.New().Hosts())
+	if identity != "" {
+		if all[shop.Host], err = tagged(all[shop.Host], identity); err != nil {
+			return nil, err
+		}
+	}
 	if dev.hosts, err = standin.Start(log, all); err != nil {
 		return nil, fmt.Errorf("starting the stand-ins: %w", err)
 	}
@@ -135,6 +142,9 @@ func startDev(ctx context.Context, c *cli, cfg *Config, pictures bool, started f
 	})
 	if err != nil {
 		return nil, errors.Join(err, dev.hosts.Close())
+	}
+	if dev.gateway != nil {
+		dev.entrance.to.Store(dev.gateway.Gateway)
 	}
 	return dev, nil
 }

@@ -43,7 +43,7 @@ sites:
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	dev, err := startDev(ctx, c, cfg, false, func(string, string) {})
+	dev, err := startDev(ctx, c, cfg, false, "", func(string, string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
