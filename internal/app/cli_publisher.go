@@ -22,6 +22,7 @@ type publisherCLI struct {
 	Tail        tailCmd        `cmd:"" help:"Watch what happens, as it happens."`
 	Actions     actionsCmd     `cmd:"" help:"List the actions, or describe one."`
 	Serve       serveCmd       `cmd:"" help:"Take events over HTTP, from analytics tools and others."`
+	Snippet     snippetCmd     `cmd:"" help:"Print the tag for a website's pages, and the policy that it needs."`
 	Backfill    backfillCmd    `cmd:"" help:"Store events of the past from files, for back-tests."`
 	Rejected    rejectedCmd    `cmd:"" help:"List the events that came in and could not be taken, or show one."`
 	Connect     connectCmd     `cmd:"" help:"Connect an account at a vendor."`

@@ -58,18 +58,26 @@ func Content(name string) ([]byte, bool) {
 	return raw, err == nil
 }
 
-// Files serves the built files below [wire.FilesPath]. They may be kept for
-// ever, and by every site: they hold nothing of one.
+// latest is the name that always has this version's parley.js.
+const latest = "parley.js"
+
+// Files serves the built files below [wire.FilesPath], those of earlier releases
+// too. They may be kept for ever, and by every site: they hold nothing of one.
+// Only parley.js without a hash changes, with the version.
 func Files() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, ok := Content(strings.TrimPrefix(r.URL.Path, wire.FilesPath+"/"))
+		name, keep := strings.TrimPrefix(r.URL.Path, wire.FilesPath+"/"), "public, max-age=31536000, immutable"
+		if m, err := Load(); err == nil && name == latest {
+			name, keep = m.Snippet.Name, "public, max-age=300"
+		}
+		body, ok := Content(name)
 		if !ok {
 			http.NotFound(w, r)
 			return
 		}
 		h := w.Header()
 		h.Set("Content-Type", "text/javascript; charset=utf-8")
-		h.Set("Cache-Control", "public, max-age=31536000, immutable")
+		h.Set("Cache-Control", keep)
 		h.Set("Access-Control-Allow-Origin", "*")
 		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 		h.Set("Timing-Allow-Origin", "*")

@@ -107,6 +107,7 @@ func TestFiles(t *testing.T) {
 		status int
 	}{
 		{"/" + m.Snippet.Name, 200},
+		{"/parley.js", 200},
 		{"/" + m.Drivers["botstar"].Name, 200},
 		{"/manifest.json", 404},
 		{"/../snippet.go", 404},
@@ -124,7 +125,7 @@ func TestFiles(t *testing.T) {
 		}
 		for header, want := range map[string]string{
 			"Content-Type": "text/javascript; charset=utf-8", "Access-Control-Allow-Origin": "*",
-			"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff",
+			"Cache-Control": map[bool]string{true: "public, max-age=300", false: "public, max-age=31536000, immutable"}[test.path == "/parley.js"], "X-Content-Type-Options": "nosniff",
 		} {
 			if got := w.Header().Get(header); got != want {
 				t.Errorf("%s: %s is %q, want %q", test.path, header, got, want)
@@ -186,6 +187,15 @@ func TestTag(t *testing.T) {
 		`" crossorigin="anonymous" nonce="{{ nonce }}" data-parley="pk_shop" data-consent="ask"></script>` + "\n"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the tag differs (-want +got):\n%s", diff)
+	}
+	got, err = snippet.Tag(example(func(s *snippet.Site) { s.Latest = true; s.Consent = snippet.ConsentGiven }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = "<script>" + snippet.Stub() + "</script>\n" +
+		`<script async src="https://chat.example.com/v1/files/parley.js" crossorigin="anonymous" data-parley="pk_shop" data-consent="given"></script>` + "\n"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the tag without a version differs (-want +got):\n%s", diff)
 	}
 	got, err = snippet.Tag(example(func(s *snippet.Site) { s.Key = `"><script>alert(1)</script>`; s.Consent = `"x` }))
 	if err != nil {

@@ -36,6 +36,9 @@ type Site struct {
 	// holder of its templates, usually. Without one the policy names a hash and
 	// addresses.
 	Nonce string
+	// Latest makes the tag follow the gateway's version: it vouches for no
+	// content, and need not be changed after an update.
+	Latest bool
 }
 
 // stub queues what the page calls before parley.js is there. It is optional.
@@ -88,10 +91,14 @@ func Tag(s Site) (string, error) {
 	if consent == "" {
 		consent = ConsentAsk
 	}
+	file, integrity := m.Snippet.Name, fmt.Sprintf(` integrity="%s"`, m.Snippet.Integrity)
+	if s.Latest {
+		file, integrity = latest, ""
+	}
 	return fmt.Sprintf(`<script%s>%s</script>
-<script async src="%s" integrity="%s" crossorigin="anonymous"%s data-parley="%s" data-consent="%s"></script>
+<script async src="%s"%s crossorigin="anonymous"%s data-parley="%s" data-consent="%s"></script>
 `,
-		nonce, Stub(), base+wire.FilesPath+"/"+m.Snippet.Name, m.Snippet.Integrity, nonce, html.EscapeString(s.Key), html.EscapeString(consent)), nil
+		nonce, Stub(), base+wire.FilesPath+"/"+file, integrity, nonce, html.EscapeString(s.Key), html.EscapeString(consent)), nil
 }
 
 // Policy is the part of a Content Security Policy that somebody needs, by

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 func main() {
@@ -20,8 +22,8 @@ func main() {
 	}
 }
 
-// write builds from root/src, and makes root/dist hold what was built and
-// nothing else.
+// write builds from root/src, and makes root/dist hold what was built, the files
+// of releases, and nothing else.
 func write(root string) error {
 	files, err := build(filepath.Join(root, "src"))
 	if err != nil {
@@ -32,8 +34,12 @@ func write(root string) error {
 	if err != nil {
 		return fmt.Errorf("listing %s: %w", dist, err)
 	}
+	stay, err := kept(root)
+	if err != nil {
+		return err
+	}
 	for _, name := range old {
-		if _, ok := files[filepath.Base(name)]; ok {
+		if _, ok := files[filepath.Base(name)]; ok || slices.Contains(stay, filepath.Base(name)) {
 			continue
 		}
 		if err := os.Remove(name); err != nil { //nolint:gosec // It is in our own folder.
@@ -49,4 +55,19 @@ func write(root string) error {
 		}
 	}
 	return nil
+}
+
+// kept returns the names of the files of releases.
+func kept(root string) ([]string, error) {
+	text, err := os.ReadFile(filepath.Join(root, "kept.txt")) //nolint:gosec // It is in our own folder.
+	if err != nil {
+		return nil, fmt.Errorf("reading what releases have: %w", err)
+	}
+	var names []string
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			names = append(names, line)
+		}
+	}
+	return names, nil
 }
