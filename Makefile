@@ -9,7 +9,7 @@ LINT := .cache/bin/golangci-lint-2.15.0
 VULN := .cache/bin/govulncheck-1.9.0
 STEP := scripts/step.sh
 # Packages whose tests run under the race detector: those that share memory.
-RACE := ./internal/bus/... ./internal/browser/... ./internal/session/... ./internal/worker/... ./internal/workflow/... ./internal/telemetry/... ./internal/app/...
+RACE := ./internal/bus/... ./internal/ingest/... ./internal/browser/... ./internal/session/... ./internal/worker/... ./internal/workflow/... ./internal/telemetry/... ./internal/app/...
 FUZZTIME ?= 30s
 TESTFLAGS ?=
 
@@ -27,7 +27,7 @@ demo: chromium build ## see the main job work, on real parts; KEEP=1 stays up
 	@$(BIN)/worker dev --demo $(if $(KEEP),--keep) $(ARGS)
 
 .PHONY: test
-test: chromium clients ## all tests, on real NATS and real Chromium
+test: chromium postgres clients ## all tests, on real NATS and real Chromium
 	go test -tags browser -shuffle=on $(TESTFLAGS) ./...
 
 .PHONY: race
@@ -131,6 +131,9 @@ chromium:
 	@scripts/chromium.sh
 chromium-full:
 	@scripts/chromium.sh full
+.PHONY: postgres
+postgres:
+	@scripts/postgres.sh
 
 CLIENTS := internal/ingest/ingesttest/clients
 

@@ -19,7 +19,7 @@ import (
 
 // postgres is a server of PostgreSQL in a process of its own.
 type postgres struct {
-	t       *testing.T
+	t       testing.TB
 	process *exec.Cmd
 	address string
 }
@@ -36,7 +36,7 @@ func postgresBinaries() string {
 // startPostgres starts a server on a directory of its own; the test is skipped
 // where none is installed. It refuses to run as root, so it gets another user
 // then.
-func startPostgres(t *testing.T) *postgres {
+func startPostgres(t testing.TB) *postgres {
 	t.Helper()
 	binaries := postgresBinaries()
 	if binaries == "" {
