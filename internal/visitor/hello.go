@@ -135,11 +135,11 @@ func (g *Gateway) welcome(c *conn, v event.Visitor, h wire.Hello) *closing {
 	e.mu.Unlock()
 	c.greeted.Store(true)
 	g.seen.opened.Add(1)
+	g.hold(e) // Before the page hears: whoever it tells finds it.
 	c.send(answer)
 	if loser != nil {
 		loser.close(replaced)
 	}
-	g.hold(e)
 	g.announce(e, claims)
 	return nil
 }
