@@ -116,7 +116,9 @@ func (t *targets) connector(ctx context.Context, cfg *Config, env Env, of Target
 			return nil, err
 		}
 	}
-	return vendorConnector(of, w.tokens, w.transport(nil))
+	carrier := w.transport(nil)
+	t.closers = append(t.closers, idle{carrier})
+	return vendorConnector(of, w.tokens, carrier)
 }
 
 // vendorConnector makes the connector to a vendor's API.
@@ -164,6 +166,15 @@ func (t vaultToken) Reveal() string { return t.Secret.Reveal() }
 
 // Account returns what is known of the account.
 func (t vaultToken) Account(name string) string { return t.Token.Account[name] }
+
+// idle closes the connections that wait for another request.
+type idle struct{ carrier *http.Transport }
+
+// Close closes them.
+func (i idle) Close() error {
+	i.carrier.CloseIdleConnections()
+	return nil
+}
 
 // transport carries requests to vendors. allowed, if set, decides which addresses
 // may be reached.

@@ -131,14 +131,19 @@ func startDev(ctx context.Context, c *cli, cfg *Config, pictures bool, identity 
 			return nil, err
 		}
 	}
+	accounts := newAccounts(cfg)
+	maps.Copy(all, accounts.hosts())
 	if dev.hosts, err = standin.Start(log, all); err != nil {
 		return nil, fmt.Errorf("starting the stand-ins: %w", err)
+	}
+	if err := accounts.prepare(ctx, dev.hosts.Resolve(), dev.hosts.Roots()); err != nil {
+		return nil, errors.Join(err, dev.hosts.Close())
 	}
 	started("BotStar's stand-in, a demo shop", shop.Origin+"/")
 	dev.System, err = Start(ctx, log, cfg, Parts{
 		Catalog: c.catalog, Schemas: c.schemas, Env: c.Env, Rules: rules, Started: started,
 		Resolve: dev.hosts.Resolve(), TrustSPKI: []string{dev.hosts.SPKI()}, Pictures: pictures,
-		Roots: dev.hosts.Roots(), Tokens: standinTokens{dev.vendor.REST().Token(), dev.vendor.REST().BotToken()},
+		Roots: dev.hosts.Roots(), CRMTokens: accounts.tokens(), Tokens: standinTokens{dev.vendor.REST().Token(), dev.vendor.REST().BotToken()},
 	})
 	if err != nil {
 		return nil, errors.Join(err, dev.hosts.Close())

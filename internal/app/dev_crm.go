@@ -1,0 +1,98 @@
+package app
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"net/http"
+
+	"github.com/parley-chat/parley/internal/crm"
+	"github.com/parley-chat/parley/internal/standin/hubspot"
+)
+
+// devAccounts are stand-ins of CRMs, for `worker dev`: no target of the
+// configuration reaches its vendor.
+type devAccounts struct {
+	cfg     *Config
+	hubspot *hubspot.Standin
+}
+
+// newAccounts makes an account of each vendor that the targets name, and leads
+// the targets to the vendors' own addresses, where the stand-ins are.
+func newAccounts(cfg *Config) *devAccounts {
+	a := &devAccounts{cfg: cfg}
+	for name, of := range cfg.CRM.Targets {
+		if of.Type == "hubspot" {
+			a.hubspot = hubspot.New(hubspot.Options{})
+			of.URL = ""
+			cfg.CRM.Targets[name] = of
+		}
+	}
+	return a
+}
+
+// hosts returns the handler of each host name.
+func (a *devAccounts) hosts() map[string]http.Handler {
+	if a.hubspot == nil {
+		return nil
+	}
+	return a.hubspot.Hosts(nil)
+}
+
+// tokens returns what the stand-ins take, or nil when there are none.
+func (a *devAccounts) tokens() crm.Tokens {
+	if a.hubspot == nil {
+		return nil
+	}
+	return devTokens{}
+}
+
+// prepare makes what the targets need in the accounts, as `publisher crm setup`
+// does in real ones.
+func (a *devAccounts) prepare(ctx context.Context, resolve map[string]string, roots *x509.CertPool) error {
+	for name, of := range a.cfg.CRM.Targets {
+		if of.Type != "hubspot" {
+			continue
+		}
+		carrier := way{resolve: resolve, roots: roots}.transport(nil)
+		defer carrier.CloseIdleConnections()
+		connector, err := vendorConnector(of, devTokens{}, carrier)
+		if err != nil {
+			return err
+		}
+		if p, able := connector.(crm.Preparer); able {
+			if _, err := p.Prepare(ctx, false); err != nil {
+				return fmt.Errorf("preparing the stand-in of crm.targets.%s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// devTokens are the tokens of the stand-ins: `worker dev` uses no real one.
+type devTokens struct{}
+
+// Do lends one.
+func (devTokens) Do(ctx context.Context, call func(context.Context, crm.Token) error) error {
+	return call(ctx, devToken{})
+}
+
+// devToken is one of them.
+type devToken struct{}
+
+// Authorize puts it into the header.
+func (t devToken) Authorize(h http.Header) { h.Set("Authorization", "Bearer "+t.Reveal()) }
+
+// Reveal returns it.
+func (devToken) Reveal() string { return "standin" }
+
+// Account says where the stand-ins are.
+func (devToken) Account(name string) string {
+	switch name {
+	case "instance_url":
+		return "https://demo.my.salesforce.com"
+	case "api_domain":
+		return "https://demo.pipedrive.com"
+	}
+	return ""
+}
