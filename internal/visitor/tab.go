@@ -232,18 +232,23 @@ func (t *Tab) ask(ctx context.Context, c call) ([]byte, error) {
 			break
 		}
 	}
+	return nil, t.unanswered(ctx, last)
+}
+
+// unanswered says why there is no answer.
+func (t *Tab) unanswered(ctx context.Context, last error) error {
 	select {
 	case <-t.done:
-		return nil, fault.New(fault.VisitorAway, "the visitor's tab was let go")
+		return fault.New(fault.VisitorAway, "the visitor's tab was let go")
 	default:
 	}
-	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), context.DeadlineExceeded) && !errors.Is(last, away()) {
-		return nil, fault.From(context.Cause(ctx))
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return fault.From(context.Cause(ctx))
+	case errors.Is(last, away()):
+		return fault.New(fault.VisitorAway, "the visitor was not there to the end")
 	}
-	if errors.Is(last, away()) {
-		return nil, fault.New(fault.VisitorAway, "the visitor was not there to the end")
-	}
-	return nil, fault.New(fault.DeadlineExceeded, "the visitor's tab did not answer in time").Because(last)
+	return fault.New(fault.DeadlineExceeded, "the visitor's tab did not answer in time").Because(errors.Join(context.Cause(ctx), last))
 }
 
 // pause waits for a moment. It is false when there is nothing more to wait for.
