@@ -405,7 +405,7 @@ func TestSlowReader(t *testing.T) {
 	must(t, ws.Write(t.Context(), websocket.MessageText, first))
 	var key string
 	bustest.Until(t, "the visitor is there", func() bool {
-		key = session("shop", anonymous(1))
+		key = sessionOf("shop", anonymous(1))
 		_, there, err := visitor.Find(t.Context(), r.bus, "shop", key)
 		return err == nil && there
 	})

@@ -25,7 +25,7 @@ func TestVisitorIsWelcomed(t *testing.T) {
 	t.Parallel()
 	r := setup(t)
 	p := r.connect(t, hello("one"))
-	want := wire.Welcome{T: wire.KindWelcome, V: wire.Version, Session: session("shop", anonymous(1)), Config: p.welcome.Config}
+	want := wire.Welcome{T: wire.KindWelcome, V: wire.Version, Session: sessionOf("shop", anonymous(1)), Config: p.welcome.Config}
 	got := p.welcome
 	if got.Token == "" || got.TokenMS < 5*60_000 || got.TokenMS > 15*60_000 || got.Epoch == "" {
 		t.Errorf("token of %d ms, epoch %q", got.TokenMS, got.Epoch)
@@ -193,7 +193,7 @@ func TestCallGoesOnAcrossConnections(t *testing.T) {
 func TestAwayVisitorIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	r := setup(t)
-	if _, err := visitor.Open(t.Context(), r.bus, "shop", session("shop", anonymous(1))); !errors.Is(err, fault.New(fault.VisitorAway, "")) {
+	if _, err := visitor.Open(t.Context(), r.bus, "shop", sessionOf("shop", anonymous(1))); !errors.Is(err, fault.New(fault.VisitorAway, "")) {
 		t.Fatalf("opening the tab of nobody: %v", err)
 	}
 	p := r.connect(t, hello("one"))

@@ -304,8 +304,8 @@ func signal(n int64, name, cause, key, data string) wire.Signal {
 	return wire.Signal{T: wire.KindSignal, N: n, JSON: text}
 }
 
-// session is the key of the session of an anonymous visitor.
-func session(site, id string) string {
+// sessionOf is the key of the session of an anonymous visitor.
+func sessionOf(site, id string) string {
 	return event.SessionKey(site, event.Visitor{AnonymousID: id})
 }
 
