@@ -36,6 +36,9 @@ func (s *Source) node(node ast.Node, want reflect.Type, path string) []Problem {
 	}
 	switch want.Kind() { //nolint:exhaustive // every other kind is a scalar.
 	case reflect.Struct:
+		if node.Type() == ast.StringType && reflect.PointerTo(want).Implements(reflect.TypeFor[yaml.InterfaceUnmarshaler]()) {
+			return nil // A struct that reads itself may be one text.
+		}
 		return s.mapping(node, path, shapeHint(want), func(key string) (reflect.Type, string) { return fieldOf(want, key) })
 	case reflect.Map:
 		return s.mapping(node, path, shapeHint(want), func(string) (reflect.Type, string) { return want.Elem(), "" })
