@@ -62,11 +62,11 @@ func TestAnEventIsStoredInTheNormalForm(t *testing.T) {
 	}
 }
 
-// TestDuplicatesConflictsAndSources is I1, I2, I3 and I13: what is sent again
+// TestDuplicatesConflictsAndSources is I1, I2, I3 and I13, scaled: what is sent again
 // within the window is stored once, whoever sends it at the same time.
 func TestDuplicatesConflictsAndSources(t *testing.T) {
 	t.Parallel()
-	const events, tries = 60, 8
+	events, tries := bustest.Count(60, 1250), 8
 	r := newRig(t, bustest.Start(t), nil, mountPlain(t, "web"), mountPlain(t, "crm"))
 	body := func(i int, plan string) string {
 		return fmt.Sprintf(`{"id":"m-%d","event":"Pricing Viewed","user_id":"u-%d","site":"shop","properties":{"plan":%q}}`, i, i%7, plan)

@@ -58,7 +58,8 @@ func TestSlowSenders(t *testing.T) {
 	head := strings.Index(whole, "\r\n\r\n") + 4
 	beginnings := []string{"", "P", whole[:30], whole[:head-2], whole[:head], whole[:head+5], whole[:len(whole)-1], whole}
 	var slow []net.Conn
-	for range 25 {
+	rounds := bustest.Count(25, 625) // 5,000 sockets
+	for range rounds {
 		for _, beginning := range beginnings {
 			conn := r.dial()
 			if _, err := conn.Write([]byte(beginning)); err != nil {
@@ -89,8 +90,8 @@ func TestSlowSenders(t *testing.T) {
 			complete++
 		}
 	}
-	if good != 50 || complete != 25 {
-		t.Errorf("%d good events and %d of the complete slow ones are stored, want 50 and 25", good, complete)
+	if good != 50 || complete != rounds {
+		t.Errorf("%d good events and %d of the complete slow ones are stored, want 50 and %d", good, complete, rounds)
 	}
 }
 
@@ -143,7 +144,7 @@ func TestConnectionsGiveWay(t *testing.T) {
 // try it is there once.
 func TestSenderGone(t *testing.T) {
 	t.Parallel()
-	const senders, each = 4, 50
+	senders, each := 4, bustest.Count(50, 500)
 	r := newRig(t, bustest.Start(t), nil, mountPlain(t, "web"))
 	random := rand.New(rand.NewPCG(1, 2)) // The same cuts every time.
 	var running sync.WaitGroup

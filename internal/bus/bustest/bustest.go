@@ -124,12 +124,12 @@ func Until(t testing.TB, fact string, is func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(patience)
+	deadline := time.After(patienceNow())
 	for !is() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("not true within %s: %s", patience, fact)
+			t.Fatalf("not true within %s: %s", patienceNow(), fact)
 		}
 	}
 }

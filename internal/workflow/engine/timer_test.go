@@ -139,7 +139,7 @@ func TestT1Down(t *testing.T) {
 // run takes exactly one of the two ways.
 func TestT2Race(t *testing.T) {
 	t.Parallel()
-	const races, wait = 400, 500 * time.Millisecond
+	races, wait := bustest.Count(400, 5000), 500*time.Millisecond
 	b := bustest.Start(t)
 	_, stop := start(t, b, "follow.yaml", replaceWait(follow, wait))
 	defer stop()
@@ -183,7 +183,7 @@ func TestT2Race(t *testing.T) {
 // to the command in the log. None is early.
 func TestT5Lateness(t *testing.T) {
 	t.Parallel()
-	const timers, wait = 500, 2 * time.Second
+	timers, wait := bustest.Count(500, 1000), 2*time.Second
 	b := bustest.Start(t)
 	_, stop := start(t, b, "follow.yaml", replaceWait(follow, wait))
 	defer stop()
