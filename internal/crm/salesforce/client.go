@@ -48,11 +48,8 @@ func (c *Connector) do(ctx context.Context, q call) error {
 		defer cancel()
 		return c.send(ctx, q, body, t)
 	})
-	if err == nil {
-		return nil
-	}
-	if classified := (*fault.Error)(nil); errors.As(err, &classified) {
-		return fmt.Errorf("calling Salesforce: %w", err)
+	if classified := (*fault.Error)(nil); err == nil || errors.As(err, &classified) {
+		return err // It says all.
 	}
 	return fault.New(fault.VendorUnavailable, "calling Salesforce").Because(err)
 }
