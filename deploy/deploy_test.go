@@ -160,6 +160,9 @@ sites:
   shop: {app_id: s0a1b2c3d-0000-4000-8000-000000000001, domains: [shop.example.test]}
 rules:
   greet.yaml: "name: greet"
+ingest:
+  sources: {web: {type: plain, site: shop, token: ["file:/etc/parley/ingest/web.token"]}}
+  secret: parley-ingest
 worker: {autoscaled: true, nodeSelector: {disk: fast}, tolerations: [{key: chrome, operator: Exists}]}
 `
 
@@ -169,10 +172,12 @@ func TestTheChartHasItsObjects(t *testing.T) {
 		"ConfigMap parley-config", "ConfigMap parley-rules", "Deployment parley-edge",
 		"Deployment parley-worker", "PodDisruptionBudget parley-worker", "Service parley-worker",
 	}
-	for _, values := range []string{"{}", everything} {
-		if got := slices.Sorted(maps.Keys(render(t, values))); !slices.Equal(got, want) {
-			t.Errorf("got %q, want %q", got, want)
-		}
+	if got := slices.Sorted(maps.Keys(render(t, "{}"))); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	want = slices.Insert(want, 5, "Service parley-edge") // Something sends events.
+	if got := slices.Sorted(maps.Keys(render(t, everything))); !slices.Equal(got, want) {
+		t.Errorf("with everything: got %q, want %q", got, want)
 	}
 	if objects := render(t, "edge: {enabled: false}"); objects["Deployment parley-edge"] != nil || objects["Deployment parley-worker"] == nil {
 		t.Errorf("without the edge: %q", slices.Sorted(maps.Keys(objects)))
@@ -213,6 +218,40 @@ func TestTheProgramAcceptsTheConfiguration(t *testing.T) {
 				t.Errorf("the worker is configured as %+v", cfg)
 			}
 		}
+	}
+}
+
+// TestTheEdgeTakesEvents: with a source the edge serves, on the ports that the
+// probes and the service look for, and the workers leave it to the edge.
+func TestTheEdgeTakesEvents(t *testing.T) {
+	t.Parallel()
+	objects := render(t, everything)
+	container := at(objects["Deployment parley-edge"], "spec", "template", "spec", "containers", 0)
+	args := []string{}
+	for _, arg := range list(container, "args") {
+		args = append(args, fmt.Sprint(arg))
+	}
+	var out bytes.Buffer
+	if code := app.Publisher(t.Context(), app.Process{Args: append(slices.Clone(args), "--help"), Env: app.Env{}, Stdout: &out, Stderr: &out}); code != 0 || args[0] != "serve" {
+		t.Errorf("the program does not know %q: %s", args, &out)
+	}
+	ports := map[string]string{}
+	for _, port := range list(container, "ports") {
+		ports[text(port, "name")] = text(port, "containerPort")
+	}
+	if !slices.Contains(args, "0.0.0.0:"+ports["events"]) || !slices.Contains(args, "0.0.0.0:"+ports["telemetry"]) {
+		t.Errorf("it listens as %q, and its ports are %v", args, ports)
+	}
+	for _, probe := range []string{text(container, "readinessProbe", "httpGet", "port"), text(container, "livenessProbe", "tcpSocket", "port"), text(objects["Service parley-edge"], "spec", "ports", 0, "targetPort")} {
+		if ports[probe] == "" {
+			t.Errorf("something looks for the port %s, and there are %v", probe, ports)
+		}
+	}
+	if config := text(objects["ConfigMap parley-config"], "data", "parley.yaml"); !strings.Contains(config, "- actions") || strings.Contains(config, "- ingest") || strings.Contains(config, "listen:") {
+		t.Errorf("the workers would take events too:\n%s", config)
+	}
+	if arg := text(render(t, "{}")["Deployment parley-edge"], "spec", "template", "spec", "containers", 0, "args", 0); arg != "tail" {
+		t.Errorf("without a source the edge begins with %s", arg)
 	}
 }
 
@@ -277,7 +316,7 @@ func TestSecretsAreNamesOnly(t *testing.T) {
 				secrets++
 			}
 		}
-		if want := map[string]int{"Deployment parley-worker": 3, "Deployment parley-edge": 2}[name]; secrets != want {
+		if want := map[string]int{"Deployment parley-worker": 3, "Deployment parley-edge": 3}[name]; secrets != want {
 			t.Errorf("%s mounts %d secrets, want %d", name, secrets, want)
 		}
 		for _, mount := range list(pod, "containers", 0, "volumeMounts") {
