@@ -106,4 +106,10 @@ func (g *Gateway) call(ctx context.Context, e *entry, ask call) ([]byte, error) 
 	}
 }
 
-func away() error { return fault.New(fault.VisitorAway, "the visitor's tab is not connected") }
+// away says that the visitor has just gone from here, and may be elsewhere: unlike
+// the bus's own word that nobody has him, it has a field.
+func away() error {
+	return fault.New(fault.VisitorAway, "the visitor's tab is not connected").At(hereOnly)
+}
+
+const hereOnly = "/gateway"

@@ -300,13 +300,10 @@ func TestKilledGateway(t *testing.T) {
 		each.Go(func() {
 			p.ends()
 			jitter(t, 500*time.Millisecond)
-			next := r.connect(t, ofVisitor(i))
+			next := r.connect(t, ofVisitor(i), func(wire.Call) string { return `{"ok":true,"value":null}` })
 			if back.Add(1); time.Since(begun) > patience {
 				slow.Add(1)
 			}
-			next.mu.Lock()
-			next.do = func(wire.Call) string { return `{"ok":true,"value":null}` }
-			next.mu.Unlock()
 			for n := next.welcome.N; n < signals; n++ {
 				next.say(signal(n+1, [2]string{"widget.opened", "widget.closed"}[n%2], "visitor", "", "null"))
 			}

@@ -174,16 +174,15 @@ func TestCallGoesOnAcrossConnections(t *testing.T) {
 		t.Errorf("the call comes again as another one (-first +second):\n%s", diff)
 	}
 	back.leave()
-	other := two.begin(t, origin, hello("one"))
-	other.mu.Lock()
-	other.do = func(wire.Call) string { return `{"ok":true,"value":null}` }
-	other.mu.Unlock()
+	other := two.begin(t, origin, hello("one"), func(wire.Call) string { return `{"ok":true,"value":null}` })
 	select {
 	case err := <-ended:
 		must(t, err)
 	case <-time.After(patience):
 		t.Fatal("the call did not end")
 	}
+	other.mu.Lock()
+	defer other.mu.Unlock()
 	if got := other.applied["k/open"]; got != 1 {
 		t.Errorf("done %d times", got)
 	}
@@ -208,14 +207,16 @@ func TestAwayVisitorIsWaitedFor(t *testing.T) {
 	if took := time.Since(begun); !errors.Is(err, fault.New(fault.VisitorAway, "")) || took < 300*time.Millisecond {
 		t.Errorf("after %s: %v", took, err)
 	}
-	next := r.connect(t, hello("two", func(h *wire.Hello) { h.Tab = "tab-one" }))
+	next := r.connect(t, hello("two", func(h *wire.Hello) { h.Tab = "tab-one" }), func(wire.Call) string {
+		return `{"ok":false,"reason":"not_open","message":"it is closed","field":""}`
+	})
 	_, there, changed, err := tab.There(t.Context())
 	if err != nil || !there || !changed {
 		t.Errorf("a new document: there %t, changed %t, %v", there, changed, err)
 	}
-	next.mu.Lock()
-	next.do = func(wire.Call) string { return `{"ok":false,"reason":"not_open","message":"it is closed","field":""}` }
-	next.mu.Unlock()
+	if next.welcome.Resume {
+		t.Error("a page that knows no epoch goes on")
+	}
 	if err := tab.Call(t.Context(), "state", nil, nil); !errors.Is(err, fault.New(fault.NotOpen, "")) {
 		t.Errorf("the page's own reason is %v", err)
 	}

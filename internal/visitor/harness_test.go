@@ -156,9 +156,9 @@ func hello(life string, change ...func(*wire.Hello)) wire.Hello {
 }
 
 // connect opens a page, and waits until it is welcomed.
-func (r *rig) connect(t testing.TB, h wire.Hello) *page {
+func (r *rig) connect(t testing.TB, h wire.Hello, does ...func(wire.Call) string) *page {
 	t.Helper()
-	p := r.begin(t, origin, h)
+	p := r.begin(t, origin, h, does...)
 	if !p.wait(wire.KindWelcome, 1) {
 		t.Fatalf("the page was not welcomed, and closed with %d", p.closedWith())
 	}
@@ -166,12 +166,16 @@ func (r *rig) connect(t testing.TB, h wire.Hello) *page {
 	return p
 }
 
-// begin opens a page, and says hello.
-func (r *rig) begin(t testing.TB, from string, h wire.Hello) *page {
+// begin opens a page that does what it is asked, if it does anything, and says
+// hello.
+func (r *rig) begin(t testing.TB, from string, h wire.Hello, does ...func(wire.Call) string) *page {
 	t.Helper()
 	ws, err := r.dial(t, from)
 	must(t, err)
 	p := &page{t: t, ws: ws, more: make(chan struct{}), applied: map[string]int{}, answers: map[string]string{}}
+	for _, do := range does {
+		p.do = do
+	}
 	var reading sync.WaitGroup
 	reading.Go(p.read)
 	t.Cleanup(func() {

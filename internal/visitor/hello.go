@@ -176,6 +176,9 @@ func (g *Gateway) claimed(site, session string, body []byte) {
 	switch {
 	case c == nil:
 	case theirs.beats(ours):
+		if e.detach(c, g.o.Now()) { // At once: who asks for him is to find the other one.
+			g.hold(e)
+		}
 		c.close(replaced)
 	default:
 		g.announce(e, ours)

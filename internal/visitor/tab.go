@@ -24,6 +24,8 @@ const (
 	// comesBack is the pause between two looks for a visitor who is away: a page
 	// that is loaded again takes so long.
 	comesBack = 100 * time.Millisecond
+	// A gateway that has just lost a visitor is asked again so often, and so soon.
+	goneTwice, gonePause = 3, 10 * time.Millisecond
 	// findWithin bounds the question whether the visitor is there.
 	findWithin = 2 * time.Second
 	// callWithin bounds a call whose caller names no deadline.
@@ -83,6 +85,12 @@ func find(ctx context.Context, b *bus.Bus, site, session string, ask request) (H
 		return Here{}, false, fmt.Errorf("asking for a visitor: %w", err)
 	}
 	answer, err := b.AskTab(ctx, site, session, body)
+	for range goneTwice { // Who has just gone from one gateway may be at another one.
+		if problem := fault.From(err); problem == nil || problem.Field != hereOnly || !wait(ctx, gonePause) {
+			break
+		}
+		answer, err = b.AskTab(ctx, site, session, body)
+	}
 	switch {
 	case errors.Is(err, fault.New(fault.VisitorAway, "")):
 		return Here{}, false, nil
@@ -105,7 +113,7 @@ func Open(ctx context.Context, b *bus.Bus, site, session string) (*Tab, error) {
 	}
 	here, there, err := Find(ctx, b, site, session)
 	if err == nil && !there {
-		err = away()
+		err = fault.New(fault.VisitorAway, "the visitor's own tab is not connected")
 	}
 	if err != nil {
 		hearing.Stop()
@@ -225,10 +233,10 @@ func (t *Tab) ask(ctx context.Context, c call) ([]byte, error) {
 		if reason := fault.From(err).Reason; !unheard && reason != fault.VisitorAway && reason != fault.BusUnavailable {
 			return nil, err //nolint:wrapcheck // It says what was asked.
 		}
-		if last = err; unheard {
-			continue
+		if !errors.Is(last, away()) || !unheard && ctx.Err() == nil {
+			last = err
 		}
-		if !t.pause(ctx) {
+		if !unheard && !t.pause(ctx) {
 			break
 		}
 	}
@@ -249,6 +257,18 @@ func (t *Tab) unanswered(ctx context.Context, last error) error {
 		return fault.New(fault.VisitorAway, "the visitor was not there to the end")
 	}
 	return fault.New(fault.DeadlineExceeded, "the visitor's tab did not answer in time").Because(errors.Join(context.Cause(ctx), last))
+}
+
+// wait waits for the time to pass. It is false when ctx ends first.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // pause waits for a moment. It is false when there is nothing more to wait for.
