@@ -86,6 +86,7 @@ func onEach(b *testing.B, run func(b *testing.B, c *sql.Connector)) {
 // closing of a chat to its row.
 func BenchmarkLatency(b *testing.B) {
 	onEach(b, func(b *testing.B, c *sql.Connector) {
+		b.Helper()
 		on := bustest.Start(b)
 		w := &watched{Connector: c, wanted: b.N, all: make(chan struct{})}
 		serve(b, on, crm.Options{Name: "bench", Connector: w, Since: time.Hour, Window: 20 * time.Millisecond})
@@ -109,6 +110,7 @@ func BenchmarkLatency(b *testing.B) {
 // BenchmarkBare does the same writes without Parley: see there.
 func BenchmarkThroughput(b *testing.B) {
 	onEach(b, func(b *testing.B, c *sql.Connector) {
+		b.Helper()
 		on := bustest.Start(b)
 		for n := range b.N {
 			publishChat(b, on, n, time.Now())
@@ -132,6 +134,7 @@ func BenchmarkThroughput(b *testing.B) {
 // and each chat only once.
 func BenchmarkBare(b *testing.B) {
 	onEach(b, func(b *testing.B, c *sql.Connector) {
+		b.Helper()
 		for n := range b.N {
 			for seq := range uint64(2) {
 				bare(b, c, n, 1, seq+1)
@@ -144,6 +147,7 @@ func BenchmarkBare(b *testing.B) {
 // BenchmarkBareBatch is described at BenchmarkBare.
 func BenchmarkBareBatch(b *testing.B) {
 	onEach(b, func(b *testing.B, c *sql.Connector) {
+		b.Helper()
 		const batch = 200
 		for n := 0; n < b.N; n += batch {
 			bare(b, c, n, min(batch, b.N-n), 1)
@@ -160,8 +164,13 @@ func bare(b *testing.B, c *sql.Connector, from, n int, seq uint64) {
 		who := event.Visitor{UserID: fmt.Sprintf("u-%08d", from+i), Email: fmt.Sprintf("u%d@example.test", from+i)}
 		key := event.SessionKey("shop", who)
 		contacts[i] = crm.Contact{Key: key, Seq: seq, At: now, Fields: []crm.Field{
-			{Name: "chats", Value: 1.0}, {Name: "email", Value: who.Email}, {Name: "first_seen_at", Value: now}, {Name: "last_chat_at", Value: now},
-			{Name: "name", Value: "Ada"}, {Name: "site", Value: "shop"}, {Name: "user_id", Value: who.UserID},
+			{Name: "chats", Value: 1.0},
+			{Name: "email", Value: who.Email},
+			{Name: "first_seen_at", Value: now},
+			{Name: "last_chat_at", Value: now},
+			{Name: "name", Value: "Ada"},
+			{Name: "site", Value: "shop"},
+			{Name: "user_id", Value: who.UserID},
 		}}
 		id := event.DerivedID("chat", key)
 		chats[i] = crm.Activity{Key: id, Contact: crm.Ref{Key: key}, Seq: seq, Subject: "Chat on shop", At: now, End: now, Record: crm.Record{

@@ -144,7 +144,7 @@ func TestTargetProcess(t *testing.T) { //nolint:paralleltest // It is a process 
 // random instants: in statements, in commits, and behind them.
 func TestC12TheBackendIsKilled(t *testing.T) {
 	t.Parallel()
-	const most, kills = 20_000, 300
+	const most, kills = 30_000, 300
 	server := startPostgres(t)
 	c, killer := server.open(), server.open()
 	keepLedger(t, c)
@@ -155,20 +155,23 @@ func TestC12TheBackendIsKilled(t *testing.T) {
 	go func() {
 		n := 0
 		defer func() { chats <- n }()
+		tick := time.NewTicker(3 * time.Millisecond)
+		defer tick.Stop()
 		for ; n < most; n++ {
 			select {
 			case <-stop:
 				return
-			default:
+			case <-tick.C:
 			}
 			chat(t, b, n)
 		}
 	}()
 	random := rand.New(rand.NewPCG(12, 0))
-	killed := 0
+	killed, written := 0, uint64(0)
 	for killed < kills {
-		timer := time.NewTimer(time.Duration(10+random.IntN(50)) * time.Millisecond)
-		<-timer.C
+		// One that fails again and again would be left alone.
+		next := written + uint64(random.IntN(40))
+		bustest.Until(t, "the target goes on", func() bool { written = target.Figures().Written; return written > next })
 		found := rows(t, killer, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = 'parley' AND (state <> 'idle' OR query ILIKE 'commit%')")
 		killed += strings.Count(strings.Join(found, " "), "true")
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -70,6 +71,7 @@ func field(t *testing.T, c *sql.Connector, key, name string) any {
 func TestContract(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, c *sql.Connector) {
+		t.Helper()
 		upsert(t, c, contact("a", 1, crm.Field{Name: "email", Value: "a@example.test"}, crm.Field{Name: "chats", Value: 1.0}), contact("b", 1, crm.Field{Name: "name", Value: "B"}))
 		upsert(t, c, contact("a", 2, crm.Field{Name: "first_seen_at", Value: start()}))
 		if got := field(t, c, "a", "email"); got != "a@example.test" {
@@ -114,6 +116,7 @@ func TestContract(t *testing.T) {
 func TestRulesInSQL(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, c *sql.Connector) {
+		t.Helper()
 		write := func(seq uint64, name string, value any, rule crm.Rule) {
 			upsert(t, c, contact("a", seq, crm.Field{Name: name, Value: value, Rule: rule}))
 		}
@@ -142,6 +145,7 @@ func TestRulesInSQL(t *testing.T) {
 func TestC13StaleOrder(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, c *sql.Connector) {
+		t.Helper()
 		const contacts, states = 50, 100
 		for _, statement := range []string{
 			"CREATE TABLE went (contact_key TEXT, from_seq BIGINT, to_seq BIGINT)", // A ledger, written by the database itself.
@@ -190,12 +194,13 @@ func TestC13StaleOrder(t *testing.T) {
 func TestC9OnePerson(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, c *sql.Connector) {
+		t.Helper()
 		const people, writers = 500, 10
 		var group sync.WaitGroup
 		for w := range writers {
 			group.Go(func() {
 				for n := range people {
-					_, err := c.UpsertContacts(context.WithoutCancel(t.Context()), []crm.Contact{contact(fmt.Sprintf("p%03d", n), uint64(w+1), crm.Field{Name: "name", Value: fmt.Sprint(w + 1)})})
+					_, err := c.UpsertContacts(context.WithoutCancel(t.Context()), []crm.Contact{contact(fmt.Sprintf("p%03d", n), uint64(w+1), crm.Field{Name: "name", Value: strconv.Itoa(w + 1)})})
 					if err != nil {
 						t.Errorf("writer %d: %v", w, err)
 						return
@@ -214,6 +219,7 @@ func TestC9OnePerson(t *testing.T) {
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, c *sql.Connector) {
+		t.Helper()
 		_, err := c.UpsertContacts(t.Context(), []crm.Contact{contact("a", 1, crm.Field{Name: "nickname", Value: "x"})})
 		if fault.From(err).Reason != fault.BadConfig {
 			t.Errorf("a column that is not there: %v", err)
