@@ -114,7 +114,11 @@ func (c *Connector) read(ctx context.Context, idProperty string, ids []string, p
 func (c *Connector) readHistory(ctx context.Context, idProperty string, ids, properties, history []string) ([]object, error) {
 	var all []object
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
-	for part := range slices.Chunk(ids, maxBatch) {
+	most := maxBatch
+	if len(history) > 0 {
+		most = page
+	}
+	for part := range slices.Chunk(ids, most) {
 		in := map[string]any{"properties": properties, "propertiesWithHistory": orEmpty(history)}
 		inputs := make([]input, len(part))
 		for i, id := range part {

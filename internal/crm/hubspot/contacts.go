@@ -60,7 +60,7 @@ func (c *Connector) UpsertContacts(ctx context.Context, list []crm.Contact) ([]c
 			g.reject(p, fault.From(err))
 		}
 	}
-	for _, step := range []func(context.Context, *schema, *group) error{c.reconcile, c.find, c.update, c.upsert} {
+	for _, step := range []func(context.Context, *schema, *group) error{c.reconcile, c.find, c.rule, c.update, c.upsert} {
 		if err := step(ctx, s, g); err != nil {
 			return nil, err
 		}
@@ -327,6 +327,9 @@ func (c *Connector) conflicts(ctx context.Context, s *schema, g, conflicts *grou
 		}
 	}
 	if err := c.settle(ctx, s, conflicts, rivals); err != nil {
+		return err
+	}
+	if err := c.rule(ctx, s, conflicts); err != nil {
 		return err
 	}
 	var inputs []input

@@ -79,11 +79,27 @@ func (v *visit) chat(times int) {
 	}
 }
 
+// patiently waits for what takes as long as the pauses after faults.
+func patiently(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	end := time.NewTimer(2 * time.Minute)
+	defer end.Stop()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for !done() {
+		select {
+		case <-look.C:
+		case <-end.C:
+			t.Fatalf("not true within two minutes: %s", what)
+		}
+	}
+}
+
 // idle waits until the target has written all that it was told.
 func idle(t testing.TB, b *bus.Bus, name string, done func() bool) {
 	t.Helper()
-	bustest.Until(t, "the account has everything", done)
-	bustest.Until(t, "nothing waits", func() bool {
+	patiently(t, "the account has everything", done)
+	patiently(t, "nothing waits", func() bool {
 		s, err := crm.StatusOf(t.Context(), b, name)
 		if err != nil {
 			t.Fatal(err)

@@ -116,7 +116,7 @@ func (*Connector) Name() string { return "hubspot" }
 
 // Limits implements crm.Connector.
 func (c *Connector) Limits() crm.Limits {
-	l := crm.Limits{Contacts: maxBatch, Activities: maxBatch, Rate: c.o.Rate, Burst: c.o.Burst, Parallel: 4, Timeout: timeout}
+	l := crm.Limits{Contacts: maxBatch, Activities: maxBatch, Rate: c.o.Rate, Burst: c.o.Burst, Parallel: 4, Timeout: timeout, Rules: true}
 	if c.o.Activities == Event {
 		l.Activities = 1 // There is no batch of them in this version.
 	}
