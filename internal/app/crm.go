@@ -25,6 +25,8 @@ import (
 	"github.com/parley-chat/parley/internal/bus"
 	"github.com/parley-chat/parley/internal/crm"
 	"github.com/parley-chat/parley/internal/crm/hubspot"
+	"github.com/parley-chat/parley/internal/crm/pipedrive"
+	"github.com/parley-chat/parley/internal/crm/salesforce"
 	"github.com/parley-chat/parley/internal/crm/sql"
 	"github.com/parley-chat/parley/internal/crm/webhook"
 	"github.com/parley-chat/parley/internal/fault"
@@ -60,7 +62,7 @@ func openTargets(ctx context.Context, log *slog.Logger, cfg *Config, env Env, b 
 			continue
 		}
 		of := cfg.CRM.Targets[name]
-		connector, err := t.connector(ctx, cfg, env, of, v, w)
+		connector, err := t.connector(ctx, cfg, env, name, b, v, w)
 		if err != nil {
 			return nil, fmt.Errorf("opening crm.targets.%s: %w", name, err)
 		}
@@ -77,7 +79,8 @@ func openTargets(ctx context.Context, log *slog.Logger, cfg *Config, env Env, b 
 }
 
 // connector makes the connector of one target.
-func (t *targets) connector(ctx context.Context, cfg *Config, env Env, of TargetConfig, v *vault.Vault, w way) (crm.Connector, error) {
+func (t *targets) connector(ctx context.Context, cfg *Config, env Env, name string, b *bus.Bus, v *vault.Vault, w way) (crm.Connector, error) {
+	of := cfg.CRM.Targets[name]
 	switch of.Type {
 	case "sqlite":
 		path := cfg.Path(of.Path)
@@ -118,11 +121,19 @@ func (t *targets) connector(ctx context.Context, cfg *Config, env Env, of Target
 	}
 	carrier := w.transport(nil)
 	t.closers = append(t.closers, idle{carrier})
-	return vendorConnector(of, w.tokens, carrier)
+	var ids pipedrive.IDs
+	if of.Type == "pipedrive" {
+		var err error
+		if ids, err = openCRMIDs(ctx, b, name); err != nil {
+			return nil, err
+		}
+	}
+	return vendorConnector(of, w.tokens, carrier, ids)
 }
 
-// vendorConnector makes the connector to a vendor's API.
-func vendorConnector(of TargetConfig, tokens crm.Tokens, carrier *http.Transport) (crm.Connector, error) {
+// vendorConnector makes the connector to a vendor's API. ids are for a vendor
+// without an upsert.
+func vendorConnector(of TargetConfig, tokens crm.Tokens, carrier *http.Transport, ids pipedrive.IDs) (crm.Connector, error) {
 	switch of.Type {
 	case "hubspot":
 		o, err := hubspot.Settings(of.Settings)
@@ -131,6 +142,20 @@ func vendorConnector(of TargetConfig, tokens crm.Tokens, carrier *http.Transport
 		}
 		o.Base, o.Transport = strings.TrimSuffix(of.URL, "/"), carrier
 		return hubspot.New(tokens, o), nil
+	case "salesforce":
+		o, err := salesforce.Settings(of.Settings)
+		if err != nil {
+			return nil, err //nolint:wrapcheck // It names the setting.
+		}
+		o.Base, o.Transport = strings.TrimSuffix(of.URL, "/"), carrier
+		return salesforce.New(tokens, o), nil
+	case "pipedrive":
+		o, err := pipedrive.Settings(of.Settings)
+		if err != nil {
+			return nil, err //nolint:wrapcheck // It names the setting.
+		}
+		o.Base, o.Transport, o.IDs = strings.TrimSuffix(of.URL, "/"), carrier, ids
+		return pipedrive.New(tokens, o), nil
 	}
 	return nil, fault.New(fault.BadConfig, "there is no connector of type %q", of.Type)
 }

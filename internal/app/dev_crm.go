@@ -4,17 +4,23 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/parley-chat/parley/internal/crm"
 	"github.com/parley-chat/parley/internal/standin/hubspot"
+	"github.com/parley-chat/parley/internal/standin/pipedrive"
+	"github.com/parley-chat/parley/internal/standin/salesforce"
 )
 
 // devAccounts are stand-ins of CRMs, for `worker dev`: no target of the
 // configuration reaches its vendor.
 type devAccounts struct {
-	cfg     *Config
-	hubspot *hubspot.Standin
+	cfg        *Config
+	hubspot    *hubspot.Standin
+	salesforce *salesforce.Org
+	pipedrive  *pipedrive.Account
 }
 
 // newAccounts makes an account of each vendor that the targets name, and leads
@@ -22,26 +28,43 @@ type devAccounts struct {
 func newAccounts(cfg *Config) *devAccounts {
 	a := &devAccounts{cfg: cfg}
 	for name, of := range cfg.CRM.Targets {
-		if of.Type == "hubspot" {
+		switch of.Type {
+		case "hubspot":
 			a.hubspot = hubspot.New(hubspot.Options{})
-			of.URL = ""
-			cfg.CRM.Targets[name] = of
+		case "salesforce":
+			if a.salesforce == nil {
+				a.salesforce = salesforce.New(salesforce.Options{Valid: devValid})
+			}
+			prepareOrg(a.salesforce, of.Settings)
+		case "pipedrive":
+			a.pipedrive = pipedrive.New(pipedrive.Options{Valid: devValid})
+		default:
+			continue
 		}
+		of.URL = ""
+		cfg.CRM.Targets[name] = of
 	}
 	return a
 }
 
 // hosts returns the handler of each host name.
 func (a *devAccounts) hosts() map[string]http.Handler {
-	if a.hubspot == nil {
-		return nil
+	hosts := map[string]http.Handler{}
+	if a.hubspot != nil {
+		maps.Copy(hosts, a.hubspot.Hosts(nil))
 	}
-	return a.hubspot.Hosts(nil)
+	if a.salesforce != nil {
+		hosts[devOrg] = a.salesforce
+	}
+	if a.pipedrive != nil {
+		hosts[devCompany] = a.pipedrive
+	}
+	return hosts
 }
 
 // tokens returns what the stand-ins take, or nil when there are none.
 func (a *devAccounts) tokens() crm.Tokens {
-	if a.hubspot == nil {
+	if a.hubspot == nil && a.salesforce == nil && a.pipedrive == nil {
 		return nil
 	}
 	return devTokens{}
@@ -51,12 +74,12 @@ func (a *devAccounts) tokens() crm.Tokens {
 // does in real ones.
 func (a *devAccounts) prepare(ctx context.Context, resolve map[string]string, roots *x509.CertPool) error {
 	for name, of := range a.cfg.CRM.Targets {
-		if of.Type != "hubspot" {
+		if !slices.Contains([]string{"hubspot", "salesforce", "pipedrive"}, of.Type) {
 			continue
 		}
 		carrier := way{resolve: resolve, roots: roots}.transport(nil)
 		defer carrier.CloseIdleConnections()
-		connector, err := vendorConnector(of, devTokens{}, carrier)
+		connector, err := vendorConnector(of, devTokens{}, carrier, nil)
 		if err != nil {
 			return err
 		}

@@ -242,13 +242,13 @@ func TestCanary(t *testing.T) {
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	got, err := pipedrive.Settings(map[string]string{
-		"activities": "note", "type": "call", "key_field": "Our key", "seq_field": "Our seq", "unnamed": "Guest", "match": "false", "rate": "2",
+		"activities": "note", "type": "call", "key": "Our key", "seq": "Our seq", "unnamed": "Guest", "match": "false", "rate": "2",
 	})
 	wanted := pipedrive.Options{Activities: pipedrive.Note, Type: "call", Key: "Our key", Seq: "Our seq", Unnamed: "Guest", NoMatch: true, Rate: 2, Burst: 4}
 	if diff := cmp.Diff(wanted, got, cmp.Comparer(func(a, b func() time.Time) bool { return a == nil && b == nil })); err != nil || diff != "" {
 		t.Errorf("%v: %s", err, diff)
 	}
-	for name, value := range map[string]string{"activities": "task", "type": "", "key_field": " ", "match": "perhaps", "rate": "0", "unknown": "x"} {
+	for name, value := range map[string]string{"activities": "task", "type": "", "key": " ", "match": "perhaps", "rate": "0", "unknown": "x"} {
 		_, err := pipedrive.Settings(map[string]string{name: value})
 		want(t, err, fault.BadConfig)
 		if err != nil && !strings.Contains(err.Error(), name) {

@@ -41,7 +41,8 @@ func plain() []crm.FieldSchema {
 	return []crm.FieldSchema{
 		{Name: "name", Label: "Name", Type: crm.Text, Max: 255},
 		{Name: "email", Label: "Email", Type: crm.Text, Max: 255},
-		{Name: "phone", Label: "Phone", Type: crm.Text, Max: 255}, {Name: "owner_id", Label: "Owner", Type: crm.Number},
+		{Name: "phone", Label: "Phone", Type: crm.Text, Max: 255},
+		{Name: "owner_id", Label: "Owner", Type: crm.Number},
 		{Name: "org_id", Label: "Organization", Type: crm.Number},
 		{
 			Name: "marketing_status", Label: "Marketing status", Type: crm.Enum,
@@ -58,8 +59,10 @@ func (c *Connector) Schema(ctx context.Context) (crm.Schema, error) {
 		return crm.Schema{}, err
 	}
 	out := crm.Schema{Contact: plain(), Activity: []crm.FieldSchema{
-		{Name: "type", Label: "Type", Type: crm.Text}, {Name: "deal_id", Label: "Deal", Type: crm.Number},
-		{Name: "owner_id", Label: "Owner", Type: crm.Number}, {Name: "org_id", Label: "Organization", Type: crm.Number},
+		{Name: "type", Label: "Type", Type: crm.Text},
+		{Name: "deal_id", Label: "Deal", Type: crm.Number},
+		{Name: "owner_id", Label: "Owner", Type: crm.Number},
+		{Name: "org_id", Label: "Organization", Type: crm.Number},
 		{Name: "public_description", Label: "Public description", Type: crm.Text},
 	}}
 	switch c.o.Activities {

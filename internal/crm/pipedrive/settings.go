@@ -26,10 +26,10 @@ func settings() map[string]setting {
 	return map[string]setting{
 		"activities": text(func(o *Options) *string { return (*string)(&o.Activities) },
 			func(v string) bool { return slices.Contains(Kinds(), Kind(v)) }, "activity, note or none"),
-		"type":      text(func(o *Options) *string { return &o.Type }, some, "the key of a type of activities, such as call"),
-		"key_field": text(func(o *Options) *string { return &o.Key }, some, "the name of a field of persons"),
-		"seq_field": text(func(o *Options) *string { return &o.Seq }, some, "the name of a field of persons"),
-		"unnamed":   text(func(o *Options) *string { return &o.Unnamed }, some, "a name"),
+		"type":    text(func(o *Options) *string { return &o.Type }, some, "the key of a type of activities, such as call"),
+		"key":     text(func(o *Options) *string { return &o.Key }, some, "the name of a field of persons"),
+		"seq":     text(func(o *Options) *string { return &o.Seq }, some, "the name of a field of persons"),
+		"unnamed": text(func(o *Options) *string { return &o.Unnamed }, some, "a name"),
 		"match": func(o *Options, value string) error {
 			match, err := strconv.ParseBool(value)
 			if err != nil {

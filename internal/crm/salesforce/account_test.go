@@ -338,8 +338,8 @@ func TestCanary(t *testing.T) {
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	got, err := salesforce.Settings(map[string]string{
-		"object": "Lead", "activities": "event", "event_type": "Our_Chat__e", "version": "60.0", "key_field": "Our__c", "seq_field": "Seq__c",
-		"activity_field": "A__c", "case_field": "C__c", "case_origin": "Web", "cases": "true", "match": "false", "allow_duplicates": "true", "reserve": "0.3", "rate": "2",
+		"object": "Lead", "activities": "event", "event_type": "Our_Chat__e", "version": "60.0", "key": "Our__c", "seq": "Seq__c",
+		"activity_key": "A__c", "case_key": "C__c", "case_origin": "Web", "cases": "true", "match": "false", "allow_duplicates": "true", "reserve": "0.3", "rate": "2",
 	})
 	want1 := salesforce.Options{
 		Object: salesforce.Lead, Activities: salesforce.Event, EventType: "Our_Chat__e", Version: "60.0", Key: "Our__c", Seq: "Seq__c", ActivityKey: "A__c",
@@ -349,7 +349,7 @@ func TestSettings(t *testing.T) {
 		t.Errorf("%v: %s", err, diff)
 	}
 	for name, value := range map[string]string{
-		"object": "Account", "activities": "note", "event_type": "Chat", "version": "62", "key_field": "a b", "cases": "perhaps", "match": "", "reserve": "1", "rate": "0", "unknown": "x", "case_origin": "",
+		"object": "Account", "activities": "note", "event_type": "Chat", "version": "62", "key": "a b", "cases": "perhaps", "match": "", "reserve": "1", "rate": "0", "unknown": "x", "case_origin": "",
 	} {
 		_, err := salesforce.Settings(map[string]string{name: value})
 		want(t, err, fault.BadConfig)
