@@ -219,6 +219,15 @@ func (s *Standin) valid(vendor, token string) bool {
 	return g != nil && g.family.vendor == vendor && !g.family.ended && !g.ended && (g.until.IsZero() || s.o.Now().Before(g.until))
 }
 
+// Expired reports whether the access token was good at the vendor until its time
+// was over.
+func (s *Standin) Expired(vendor, token string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.access[token]
+	return g != nil && g.family.vendor == vendor && !g.family.ended && !g.ended && !g.until.IsZero() && !s.o.Now().Before(g.until)
+}
+
 // Family returns the number of the family of a token, or 0.
 func (s *Standin) Family(token string) int {
 	s.mu.Lock()

@@ -167,10 +167,13 @@ func TestExpiry(t *testing.T) {
 	_, got := r.exchange(nil)
 	access, _ := got["access_token"].(string)
 	r.now = r.now.Add(29 * time.Minute)
-	if !r.s.Valid(oauth.HubSpot, access) {
+	if !r.s.Valid(oauth.HubSpot, access) || r.s.Expired(oauth.HubSpot, access) {
 		t.Error("it ended early")
 	}
 	r.now = r.now.Add(2 * time.Minute)
+	if !r.s.Expired(oauth.HubSpot, access) || r.s.Expired(oauth.Pipedrive, access) || r.s.Expired(oauth.HubSpot, "x") {
+		t.Error("it has not expired, or what is not known has")
+	}
 	status, body := r.call(http.MethodGet, "https://api.hubapi.com/account-info/v3/details", nil, http.Header{"Authorization": {"Bearer " + access}})
 	if status != 401 || body["category"] != "INVALID_AUTHENTICATION" {
 		t.Errorf("after its end: %d %v", status, body)
