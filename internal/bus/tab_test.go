@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -126,7 +127,7 @@ func TestTabIsHeardInOrder(t *testing.T) {
 		}
 	}
 	for i := range signals {
-		want = append(want, fmt.Sprint(i))
+		want = append(want, strconv.Itoa(i))
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("heard (-want +got):\n%s", diff)
@@ -138,8 +139,10 @@ func TestClaimReachesEveryGateway(t *testing.T) {
 	b := bustest.Start(t)
 	heard := make(chan string, 100)
 	for _, name := range []string{"one", "two"} {
-		runTabs(t, b.Tabs(), func(context.Context, string, string, []byte) ([]byte, error) { return nil, nil },
-			func(site, session string, body []byte) { heard <- name + ": " + site + "/" + session + " " + string(body) })
+		answer := func(context.Context, string, string, []byte) ([]byte, error) { return nil, nil }
+		runTabs(t, b.Tabs(), answer, func(site, session string, body []byte) {
+			heard <- name + ": " + site + "/" + session + " " + string(body)
+		})
 	}
 	claimer := b.Tabs()
 	got := map[string]bool{}

@@ -119,7 +119,7 @@ func (h *held) visit(ctx context.Context, tab FarTab) error {
 	p.far = tab
 	p.lives.Store(1) // Its document has begun: the next one is another.
 	h.main, h.doubtful = p, true
-	h.listenTo(p) //nolint:contextcheck // It is heard until the command's end.
+	h.listenTo(p)
 	return nil
 }
 

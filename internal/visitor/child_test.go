@@ -229,7 +229,7 @@ func idle(t testing.TB, n int) (each use, took time.Duration) {
 	if after.Connections != n {
 		t.Fatalf("%d connections are open, want %d", after.Connections, n)
 	}
-	per := func(x, y uint64) uint64 { return (x - min(x, y)) / uint64(n) } //nolint:gosec // A count.
+	per := func(x, y uint64) uint64 { return (x - min(x, y)) / uint64(n) }
 	return use{
 		per(after.Heap, before.Heap), per(after.Stack, before.Stack), per(after.Resident, before.Resident),
 		after.Goroutines - before.Goroutines, n, 0,

@@ -78,7 +78,8 @@ func TestCallAndFacts(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	for said := range tab.Events(ctx) {
+	for said, err := range tab.Events(ctx) {
+		must(t, err)
 		if !strings.Contains(string(said), "widget.opened") {
 			t.Errorf("heard %s", said)
 		}
@@ -295,7 +296,7 @@ func TestBeacon(t *testing.T) {
 		must(t, err)
 		q.Header.Set("Origin", from)
 		q.Header.Set("Content-Type", "text/plain")
-		answer, err := http.DefaultClient.Do(q)
+		answer, err := client().Do(q)
 		must(t, err)
 		must(t, answer.Body.Close())
 		if answer.StatusCode != http.StatusNoContent {
@@ -339,7 +340,7 @@ func TestConfigAndFiles(t *testing.T) {
 	} {
 		q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.address+path, http.NoBody)
 		must(t, err)
-		answer, err := http.DefaultClient.Do(q)
+		answer, err := client().Do(q)
 		must(t, err)
 		body, err := io.ReadAll(answer.Body)
 		must(t, errors.Join(err, answer.Body.Close()))

@@ -90,7 +90,7 @@ func join(t testing.TB, b *bus.Bus, change ...func(*visitor.Options)) *rig {
 	var err error
 	r.gateway, err = visitor.New(bustest.Log(t), o)
 	must(t, err)
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // A test's.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	r.address = l.Addr().String()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -335,3 +335,6 @@ func (r *rig) history(filter string, n int) []event.Envelope {
 	r.t.Fatalf("%d facts came, want %d", len(all), n)
 	return nil
 }
+
+// client asks the gateway over HTTP.
+func client() *http.Client { return &http.Client{Timeout: patience} }

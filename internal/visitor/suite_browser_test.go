@@ -138,7 +138,7 @@ func (w *world) visit(t testing.TB, who string) *guest {
 	t.Cleanup(func() {
 		stop()
 		listeners.Wait()
-		must(t, g.Tab.Close(ctx))
+		must(t, g.Close(ctx))
 	})
 	return g
 }
@@ -164,7 +164,10 @@ func (w *world) await(t testing.TB, name string) *visitor.Tab {
 }
 
 func (g *guest) listen(ctx context.Context) {
-	for raw := range g.Tab.Events(ctx) {
+	for raw, err := range g.Events(ctx) {
+		if err != nil {
+			return
+		}
 		var signal actions.Signal
 		if err := json.Unmarshal(raw, &signal); err != nil {
 			g.t.Errorf("the signal %s: %v", raw, err)
