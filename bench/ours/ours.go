@@ -60,6 +60,12 @@ func Start(s contend.Setup) (contend.Job, error) {
 		return startTimers(ctx, s)
 	case "backtest":
 		return startBacktest(ctx, s)
+	case "rest-action":
+		return startRESTActions()
+	case "rest-bare":
+		return startRESTCalls()
+	case "rest-bus":
+		return startRESTBus(ctx, s)
 	case "codec":
 		return startCodec()
 	case "sessions-logical", "sessions-belady", "sessions-least-recent":

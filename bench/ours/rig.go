@@ -138,16 +138,21 @@ func openStore(ctx context.Context, on *bus.Bus) (*session.Store, error) {
 // do sends the command for the visitor, and waits for its result. Everything
 // but a verified success is an error.
 func (r *rig) do(ctx context.Context, action, visitor string, n int) error {
+	c := event.Command{Site: siteName, Visitor: event.Visitor{UserID: visitor}}
+	return ask(ctx, r.bus, event.ClassWrite, action, c, n)
+}
+
+// ask sends the command on the bus, and waits for its result.
+func ask(ctx context.Context, on *bus.Bus, class event.Class, action string, c event.Command, n int) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	who := event.Visitor{UserID: visitor}
-	key := event.SessionKey(siteName, who)
-	command, err := event.New(source, event.CommandType(action), siteName+"/"+key, event.Command{Site: siteName, Visitor: who})
+	key := event.SessionKey(siteName, c.Visitor)
+	command, err := event.New(source, event.CommandType(action), siteName+"/"+key, c)
 	if err != nil {
 		return fmt.Errorf("making a command: %w", err)
 	}
 	command.Extensions[event.ExtPartitionKey] = key
-	reply, err := r.bus.Send(ctx, event.CommandSubject(event.ClassWrite, action, siteName, key), command)
+	reply, err := on.Send(ctx, event.CommandSubject(class, action, siteName, key), command)
 	if err != nil {
 		return fmt.Errorf("sending command %d: %w", n, err)
 	}
