@@ -18,6 +18,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/parley-chat/parley/internal/actions"
+	"github.com/parley-chat/parley/internal/standin/shop"
 	"github.com/parley-chat/parley/internal/visitor/snippet"
 	"github.com/parley-chat/parley/internal/visitor/wire"
 )
@@ -215,7 +216,7 @@ func strict(raw []byte, out any) error {
 }
 
 func (g *gateway) serve(w http.ResponseWriter, r *http.Request) {
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{OriginPatterns: []string{siteHost}, CompressionMode: websocket.CompressionDisabled})
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{OriginPatterns: []string{siteHost, shop.Host}, CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
 		g.t.Errorf("a handshake failed: %v", err)
 		return

@@ -60,6 +60,15 @@ const (
 	whole = "/usr/lib/chromium/chromium"
 )
 
+func mustTag(t testing.TB, s snippet.Site) string {
+	t.Helper()
+	made, err := snippet.Tag(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
 func setup(t testing.TB, o vendor.Options) *world {
 	t.Helper()
 	return start(t, o, shell)
@@ -71,6 +80,7 @@ func start(t testing.TB, o vendor.Options, binary string) *world {
 	w := &world{t: t, gateway: newGateway(t), vendor: vendor.New(o), pages: map[string]http.HandlerFunc{}}
 	hosts := maps.Clone(w.vendor.Hosts())
 	maps.Copy(hosts, shop.New().Hosts())
+	hosts[shop.Host] = variants(t, hosts[shop.Host])
 	hosts[gatewayHost] = w.gateway.handler()
 	hosts[siteHost] = http.HandlerFunc(w.serve)
 	server, err := standin.Start(slog.New(slog.DiscardHandler), hosts)
@@ -145,10 +155,7 @@ func (w *world) page(path string, s snippet.Site, head string) {
 	}
 	policy["default-src"] = []string{"'none'"}
 	policy["img-src"] = append(policy["img-src"], "'self'") // for the icon
-	script, err := snippet.Tag(s)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	script := mustTag(w.t, s)
 	watch := `<script nonce="n0nce">
 window.noted = { refused: [], thrown: [], long: [] };
 addEventListener("securitypolicyviolation", (e) => noted.refused.push(e.violatedDirective + " " + e.blockedURI));
@@ -207,6 +214,9 @@ func (w *world) open(path string, option chromedp.ContextOption) *tab {
 	w.t.Cleanup(cancel)
 	made := &tab{t: w.t, ctx: ctx, end: end}
 	made.front()
+	if path == "" {
+		return made
+	}
 	made.visit(path)
 	return made
 }

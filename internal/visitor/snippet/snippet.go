@@ -4,11 +4,15 @@
 package snippet
 
 import (
+	"bytes"
+	"compress/gzip"
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
 
 	"github.com/parley-chat/parley/internal/visitor/wire"
@@ -61,29 +65,75 @@ func Content(name string) ([]byte, bool) {
 // latest is the name that always has this version's parley.js.
 const latest = "parley.js"
 
+// served is a file as it travels.
+type served struct {
+	plain, packed []byte
+	keep          string // its Cache-Control
+}
+
 // Files serves the built files below [wire.FilesPath], those of earlier releases
 // too. They may be kept for ever, and by every site: they hold nothing of one.
 // Only parley.js without a hash changes, with the version.
 func Files() http.Handler {
+	files, err := load()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name, keep := strings.TrimPrefix(r.URL.Path, wire.FilesPath+"/"), "public, max-age=31536000, immutable"
-		if m, err := Load(); err == nil && name == latest {
-			name, keep = m.Snippet.Name, "public, max-age=300"
+		if err != nil {
+			http.Error(w, "the files of the snippet cannot be read", http.StatusInternalServerError)
+			return
 		}
-		body, ok := Content(name)
+		file, ok := files[strings.TrimPrefix(r.URL.Path, wire.FilesPath+"/")]
 		if !ok {
 			http.NotFound(w, r)
 			return
 		}
-		h := w.Header()
+		h, body := w.Header(), file.plain
 		h.Set("Content-Type", "text/javascript; charset=utf-8")
-		h.Set("Cache-Control", keep)
+		h.Set("Cache-Control", file.keep)
+		h.Set("Vary", "Accept-Encoding")
 		h.Set("Access-Control-Allow-Origin", "*")
 		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 		h.Set("Timing-Allow-Origin", "*")
 		h.Set("X-Content-Type-Options", "nosniff")
+		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			h.Set("Content-Encoding", "gzip")
+			body = file.packed
+		}
+		h.Set("Content-Length", strconv.Itoa(len(body)))
 		if r.Method != http.MethodHead {
 			_, _ = w.Write(body) //nolint:gosec // It is one of the files in this binary.
 		}
 	})
+}
+
+// load reads all built files, and packs them.
+func load() (map[string]served, error) {
+	m, err := Load()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := dist.ReadDir("dist")
+	if err != nil {
+		return nil, fmt.Errorf("listing the snippet's files: %w", err)
+	}
+	files := map[string]served{}
+	for _, entry := range entries {
+		plain, ok := Content(entry.Name())
+		if !ok {
+			continue
+		}
+		var packed bytes.Buffer
+		z, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+		if err == nil {
+			_, err = z.Write(plain)
+			err = errors.Join(err, z.Close())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("packing %s: %w", entry.Name(), err)
+		}
+		files[entry.Name()] = served{plain, packed.Bytes(), "public, max-age=31536000, immutable"}
+	}
+	now := files[m.Snippet.Name]
+	now.keep = "public, max-age=300"
+	files[latest] = now
+	return files, nil
 }

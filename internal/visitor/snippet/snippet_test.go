@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -122,6 +123,17 @@ func TestFiles(t *testing.T) {
 		}
 		if test.status != 200 {
 			continue
+		}
+		packed := httptest.NewRecorder()
+		asked := httptest.NewRequest(http.MethodGet, wire.FilesPath+test.path, nil)
+		asked.Header.Set("Accept-Encoding", "gzip, br")
+		snippet.Files().ServeHTTP(packed, asked)
+		unpacked, err := gzip.NewReader(packed.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(unpacked); err != nil || !bytes.Equal(body, w.Body.Bytes()) {
+			t.Errorf("%s differs when it is packed: %v", test.path, err)
 		}
 		for header, want := range map[string]string{
 			"Content-Type": "text/javascript; charset=utf-8", "Access-Control-Allow-Origin": "*",
