@@ -25,7 +25,7 @@ const (
 	idlePosition = time.Second
 	// saveAt is how many visitors a save has before the next one begins, and fullAt
 	// how many stop the folding.
-	saveAt, fullAt = 300, 800
+	saveAt, fullAt = 600, 1800
 )
 
 // leader is a time of leading. It belongs to one goroutine.

@@ -17,7 +17,7 @@ import (
 
 const (
 	// loaders is how many visitors are loaded at the same time.
-	loaders = 16
+	loaders = 64
 	// mostMessages and mostBytes bound a commit: the server takes no more than a
 	// thousand messages, and eight MiB.
 	mostMessages, mostBytes = 900, 4 << 20

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -62,7 +63,7 @@ func chat(t *testing.T, b *bus.Bus, n int) {
 	who := event.Visitor{UserID: fmt.Sprintf("u-%06d", n)}
 	session := event.SessionKey("shop", who)
 	o := event.Occurrence{Site: "shop", Session: session, Provider: "botstar", At: start(), Cause: event.CauseAPI, Page: "https://shop.test/"}
-	track(t, b, event.KindIdentify, event.Trigger{Site: "shop", Visitor: who, Event: "identify", OccurredAt: o.At, Traits: map[string]any{"name": fmt.Sprint(n)}})
+	track(t, b, event.KindIdentify, event.Trigger{Site: "shop", Visitor: who, Event: "identify", OccurredAt: o.At, Traits: map[string]any{"name": strconv.Itoa(n)}})
 	happen(t, b, event.FactWidgetOpened, o, event.WidgetOpened{Occurrence: o})
 	o.At = o.At.Add(30 * time.Second)
 	happen(t, b, event.FactWidgetClosed, o, event.WidgetClosed{Occurrence: o})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/user"
@@ -74,10 +75,10 @@ func startPostgres(t testing.TB) *postgres {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := l.Addr().(*net.TCPAddr).Port
+	port := netip.MustParseAddrPort(l.Addr().String()).Port()
 	_ = l.Close() // The server takes the port.
 	p := &postgres{t: t, address: fmt.Sprintf("postgres://parley@127.0.0.1:%d/postgres?sslmode=disable", port)}
-	p.process = run("postgres", "-D", data, "-p", strconv.Itoa(port), "-h", "127.0.0.1", "-k", dir, "-c", "max_connections=40")
+	p.process = run("postgres", "-D", data, "-p", strconv.Itoa(int(port)), "-h", "127.0.0.1", "-k", dir, "-c", "max_connections=40")
 	if err := p.process.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -169,7 +169,7 @@ func TestC13StaleOrder(t *testing.T) {
 		var all []crm.Contact
 		for n := range contacts {
 			for seq := range uint64(states) {
-				all = append(all, contact(fmt.Sprintf("k%02d", n), seq+1, crm.Field{Name: "name", Value: fmt.Sprint(seq + 1)}))
+				all = append(all, contact(fmt.Sprintf("k%02d", n), seq+1, crm.Field{Name: "name", Value: strconv.FormatUint(seq+1, 10)}))
 			}
 		}
 		random := rand.New(rand.NewPCG(13, 0))
