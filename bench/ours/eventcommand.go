@@ -52,7 +52,7 @@ steps:
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	held := waits * s.Sessions / 10_000 // Fewer in a look whether it runs at all.
-	if err := publish(ctx, b, held, func(i int) (string, event.Trigger) { return c.event(s.Sessions+i, 200) }); err != nil {
+	if err := publish(ctx, b, held, func(i int) (string, event.Trigger) { return c.event(-1-i, 200) }); err != nil {
 		return nil, err
 	}
 	e := compiled.run(ctx, b)

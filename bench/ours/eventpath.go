@@ -48,7 +48,7 @@ func (p *eventPath) Round(o contend.Order) (contend.Report, error) {
 		err := publish(ctx, p.bus, o.Jobs, func(i int) (string, event.Trigger) {
 			p.sent++
 			id := "m-" + strconv.Itoa(p.sent)
-			return id, message.Viewed(id, o.Picks[i], message.Size(i), time.Now().UTC())
+			return id, message.Viewed(id, visitorOf(o, i), message.Size(i), time.Now().UTC())
 		})
 		return contend.Report{}, err
 	}
@@ -69,6 +69,10 @@ func (p *eventPath) Round(o contend.Order) (contend.Report, error) {
 	}
 	return contend.Report{Jobs: o.Jobs, WallUS: wall}, err
 }
+
+// visitorOf returns the visitor of the round's i-th event. Every round has
+// visitors of its own: no worker answers, so the runs of others stay under way.
+func visitorOf(o contend.Order, i int) int { return o.Round*1_000_000 + o.Picks[i] }
 
 // commands returns how many commands there are.
 func (p *eventPath) commands(ctx context.Context) (int, error) {

@@ -18,7 +18,7 @@ type flooded struct{ *eventCommand }
 func (f flooded) Round(o contend.Order) (contend.Report, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	err := publish(ctx, f.bus, o.Jobs, func(i int) (string, event.Trigger) { return f.event(o.Picks[i], message.Size(i)) })
+	err := publish(ctx, f.bus, o.Jobs, func(i int) (string, event.Trigger) { return f.event(visitorOf(o, i), message.Size(i)) })
 	if err != nil {
 		return contend.Report{}, err
 	}

@@ -99,7 +99,7 @@ func (r rated) feed(ctx context.Context, o contend.Order, times *commandTimes) e
 		case <-ctx.Done():
 			return fmt.Errorf("publishing events: %w", context.Cause(ctx))
 		}
-		subject, e, err := message.Trigger(r.event(o.Picks[i], 20))
+		subject, e, err := message.Trigger(r.event(visitorOf(o, i), 20))
 		if err != nil {
 			return fmt.Errorf("making an event: %w", err)
 		}
