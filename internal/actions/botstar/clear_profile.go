@@ -62,7 +62,7 @@ func runClear(ctx context.Context, env actions.Env, in ClearProfileIn) (actions.
 		return done, unreachable()
 	}
 	if in.remote() {
-		id, err := userID(env, in.BotStarUserID)
+		id, err := userID(env, "botstar_user_id", in.BotStarUserID)
 		if err != nil {
 			return done, err
 		}

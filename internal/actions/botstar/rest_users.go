@@ -29,21 +29,21 @@ type OfUser struct {
 }
 
 // userID returns BotStar's id of the user that the command means.
-func userID(env actions.Env, given string) (string, error) {
+func userID(env actions.Env, field, given string) (string, error) {
 	id := given
 	if id == "" && env.Profile != nil {
 		id = env.Profile.VendorID
 	}
 	if id == "" {
-		return "", fault.New(fault.SchemaViolation, "BotStar's id of the visitor is not known").At("/params/user_id").
-			WithFix("give user_id, or tell it once by botstar.widget.update with botstar_user_id")
+		return "", fault.New(fault.SchemaViolation, "BotStar's id of the visitor is not known").At("/params/"+field).
+			WithFix("give %s, or tell it once by botstar.widget.update with botstar_user_id", field)
 	}
-	return id, checkID("user_id", id)
+	return id, checkID(field, id)
 }
 
 func (o OfUser) api(env actions.Env) (a api, id string, err error) {
 	if a, err = rest(env, o.OfBot); err == nil {
-		id, err = userID(env, o.UserID)
+		id, err = userID(env, "user_id", o.UserID)
 	}
 	return a, id, err
 }
@@ -77,7 +77,7 @@ func runGetUser(ctx context.Context, env actions.Env, q GetUserIn) (actions.Done
 }
 
 func verifyGetUser(_ context.Context, env actions.Env, q GetUserIn, out User) (actions.Proof, error) {
-	id, err := userID(env, q.UserID)
+	id, err := userID(env, "user_id", q.UserID)
 	if err != nil {
 		return actions.Proof{}, err
 	}
