@@ -176,8 +176,8 @@ func (c *Connector) Mapping() crm.Mapping {
 	m := crm.Mapping{
 		Contact: map[string]crm.FieldMapping{
 			"Email":     {Value: "${visitor.email}"},
-			"FirstName": {Value: "${traits.first_name}"},
-			"LastName":  {Value: "${traits.last_name}"},
+			"FirstName": {Value: "${has(traits.first_name) ? traits.first_name : traits.firstName}"},
+			"LastName":  {Value: "${has(traits.last_name) ? traits.last_name : traits.lastName}"},
 			"Phone":     {Value: "${traits.phone}"},
 		},
 		Activity: map[string]crm.FieldMapping{},
