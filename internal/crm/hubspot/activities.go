@@ -277,12 +277,16 @@ func eventProperties(a crm.Activity) map[string]string {
 	if !a.End.IsZero() {
 		properties["ended_at"] = a.End.UTC().Format(time.RFC3339)
 	}
-	bare := &schema{byName: map[string]property{}}
 	for _, f := range a.Fields {
-		bare.byName[f.Name] = property{Name: f.Name, Type: "string"}
-		if text, err := bare.wire(f); err == nil {
+		if text, err := plain(f); err == nil {
 			properties[f.Name] = text
 		}
 	}
 	return properties
+}
+
+// plain writes a field of which no schema is known.
+func plain(f crm.Field) (string, error) {
+	s := &schema{byName: map[string]property{f.Name: {Name: f.Name, Type: "string"}}}
+	return s.wire(f)
 }

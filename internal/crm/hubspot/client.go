@@ -39,6 +39,11 @@ type call struct {
 	told *problem
 }
 
+// post sends something that may change the account.
+func (c *Connector) post(ctx context.Context, path, name string, in, out any) error {
+	return c.do(ctx, call{method: http.MethodPost, path: path, name: name, write: true, in: in, out: out})
+}
+
 // do sends the call once, or twice when the token had expired.
 func (c *Connector) do(ctx context.Context, q call) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)

@@ -176,10 +176,7 @@ func (c *Connector) Forget(ctx context.Context, refs []crm.Ref) ([]crm.Outcome, 
 
 // erase is done too when there is nobody of the id.
 func (c *Connector) erase(ctx context.Context, id string) error {
-	err := c.do(ctx, call{
-		method: http.MethodPost, path: c.objects(contacts, "/gdpr-delete"), name: "contacts/gdpr-delete", write: true,
-		in: map[string]string{"objectId": id},
-	})
+	err := c.post(ctx, c.objects(contacts, "/gdpr-delete"), "contacts/gdpr-delete", map[string]string{"objectId": id}, nil)
 	if isReason(err, vendorNotFound) {
 		return nil
 	}

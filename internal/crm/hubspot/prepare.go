@@ -2,7 +2,6 @@ package hubspot
 
 import (
 	"context"
-	"net/http"
 
 	"github.com/parley-chat/parley/internal/crm"
 	"github.com/parley-chat/parley/internal/fault"
@@ -58,15 +57,13 @@ func (c *Connector) prepare(ctx context.Context, kind string, s *schema, p prope
 	if dry {
 		return one, nil
 	}
-	err := c.do(ctx, call{
-		method: http.MethodPost, path: c.propertiesPath(kind, "/groups"), name: "the groups of properties", write: true,
-		in: map[string]string{"name": ownGroup, "label": "Parley"},
-	})
+	group := map[string]string{"name": ownGroup, "label": "Parley"}
+	err := c.post(ctx, c.propertiesPath(kind, "/groups"), "the groups of properties", group, nil)
 	if err != nil && !isReason(err, fault.VendorConflict) {
 		return one, err
 	}
 	p.Group = ownGroup
-	err = c.do(ctx, call{method: http.MethodPost, path: c.propertiesPath(kind, ""), name: "the properties of " + kind, write: true, in: p})
+	err = c.post(ctx, c.propertiesPath(kind, ""), "the properties of "+kind, p, nil)
 	if err != nil && !isReason(err, fault.VendorConflict) {
 		return one, err
 	}

@@ -51,9 +51,7 @@ func (c *Connector) rule(ctx context.Context, s *schema, g *group) error {
 			return err
 		}
 		ruled := p.Contact
-		if ruled.Fields = c.ruled(s, p.Contact, is); is == nil {
-			ruled.Fields = p.Applied(nil)
-		}
+		ruled.Fields = c.ruled(s, p.Contact, is)
 		if p.properties, err = c.encode(s, ruled); err != nil {
 			g.reject(p, fault.From(err))
 		}
@@ -84,7 +82,7 @@ func (c *Connector) present(ctx context.Context, p *person, byKey, byID []object
 // ruled applies the rules field by field: each has a time of its own.
 func (c *Connector) ruled(s *schema, contact crm.Contact, is *object) []crm.Field {
 	if is == nil {
-		return nil
+		return contact.Applied(nil)
 	}
 	present := crm.Contact{Fields: c.valuesOf(s, is)}
 	var out []crm.Field

@@ -88,11 +88,18 @@ func (p property) field(ours bool) crm.FieldSchema {
 		f.Max = maxText
 	}
 	if f.Type == crm.Enum {
-		for _, o := range p.Options {
-			f.Options = append(f.Options, o.Value)
-		}
+		f.Options = p.values()
 	}
 	return f
+}
+
+// values are the internal names of the options.
+func (p property) values() []string {
+	all := make([]string, len(p.Options))
+	for i, o := range p.Options {
+		all[i] = o.Value
+	}
+	return all
 }
 
 func (p property) kind() crm.FieldType {
@@ -212,17 +219,12 @@ func (s *schema) wire(f crm.Field) (string, error) {
 // text returns the internal name of an option that is given by its label, and
 // any other text as it is.
 func (p property) text(value string) string {
-	for _, o := range p.Options {
-		if o.Value == value {
-			return value
-		}
+	named := slices.ContainsFunc(p.Options, func(o option) bool { return o.Value == value })
+	i := slices.IndexFunc(p.Options, func(o option) bool { return strings.EqualFold(o.Label, value) })
+	if named || i < 0 {
+		return value
 	}
-	for _, o := range p.Options {
-		if strings.EqualFold(o.Label, value) {
-			return o.Value
-		}
-	}
-	return value
+	return p.Options[i].Value
 }
 
 // value returns what HubSpot wrote, in the type of the property.

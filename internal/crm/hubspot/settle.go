@@ -2,7 +2,6 @@ package hubspot
 
 import (
 	"context"
-	"net/http"
 	"slices"
 
 	"github.com/parley-chat/parley/internal/fault"
@@ -78,10 +77,8 @@ func (c *Connector) decide(ctx context.Context, g *group, p *person, ours, rival
 // is left.
 func (c *Connector) merge(ctx context.Context, into, from string) (string, error) {
 	var got object
-	err := c.do(ctx, call{
-		method: http.MethodPost, path: c.objects(contacts, "/merge"), name: "contacts/merge", write: true,
-		in: map[string]string{"primaryObjectId": into, "objectIdToMerge": from}, out: &got,
-	})
+	in := map[string]string{"primaryObjectId": into, "objectIdToMerge": from}
+	err := c.post(ctx, c.objects(contacts, "/merge"), "contacts/merge", in, &got)
 	if got.ID == "" {
 		got.ID = into
 	}

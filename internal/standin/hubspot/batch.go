@@ -157,13 +157,17 @@ func (s *Standin) apply(r *request, kind string, at *record, properties map[stri
 	return o, created, nil
 }
 
-// required says what a new activity lacks.
-func required(kind string, properties map[string]string) *problem {
-	needs := map[string][]string{
+// needs are the properties that a new activity must have.
+func needs(kind string) []string {
+	return map[string][]string{
 		"notes":          {"hs_timestamp"},
 		"communications": {"hs_timestamp", "hs_communication_channel_type", "hs_communication_logged_from"},
-	}
-	for _, name := range needs[kind] {
+	}[kind]
+}
+
+// required says what a new activity lacks.
+func required(kind string, properties map[string]string) *problem {
+	for _, name := range needs(kind) {
 		if properties[name] == "" {
 			return badProperty("REQUIRED_PROPERTY_MISSING", name, "the property "+name+" is required")
 		}

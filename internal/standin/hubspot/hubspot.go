@@ -101,15 +101,19 @@ func New(o Options) *Standin {
 func (s *Standin) Hosts(others map[string]http.Handler) map[string]http.Handler {
 	hosts := map[string]http.Handler{}
 	maps.Copy(hosts, others)
-	beside := hosts[Host]
-	hosts[Host] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, pattern := s.mux.Handler(r); pattern == "" && beside != nil {
-			beside.ServeHTTP(w, r)
+	hosts[Host] = s.or(hosts[Host])
+	return hosts
+}
+
+// or leaves to the other handler what is not of the CRM.
+func (s *Standin) or(other http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := s.mux.Handler(r); pattern == "" && other != nil {
+			other.ServeHTTP(w, r)
 			return
 		}
 		s.ServeHTTP(w, r)
 	})
-	return hosts
 }
 
 // operation does one call. The status is of a success; a problem overrides it.

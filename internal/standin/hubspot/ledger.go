@@ -54,10 +54,15 @@ func (l *ledger) call(c Call) {
 	l.last++
 	c.Number = l.last
 	l.count[c.Operation]++
-	if len(l.calls) >= 2*l.keep {
-		l.calls = slices.Clone(l.calls[l.keep:])
+	l.calls = append(l.trimmed(), c)
+}
+
+// trimmed returns the calls that are kept. l.mu is held.
+func (l *ledger) trimmed() []Call {
+	if len(l.calls) < 2*l.keep {
+		return l.calls
 	}
-	l.calls = append(l.calls, c)
+	return slices.Clone(l.calls[l.keep:])
 }
 
 func (l *ledger) write(w Write) {
@@ -71,13 +76,12 @@ func (l *ledger) write(w Write) {
 func (s *Standin) Calls(operation string) []Call {
 	s.ledger.mu.Lock()
 	defer s.ledger.mu.Unlock()
-	var calls []Call
-	for _, c := range s.ledger.calls {
-		if operation == "" || c.Operation == operation {
-			calls = append(calls, c)
-		}
-	}
-	return calls
+	return only(s.ledger.calls, func(c Call) bool { return operation == "" || c.Operation == operation })
+}
+
+// only returns those that are meant.
+func only[T any](all []T, meant func(T) bool) []T {
+	return slices.DeleteFunc(slices.Clone(all), func(one T) bool { return !meant(one) })
 }
 
 // Count returns how many calls of an operation there were, or of all when it is
@@ -95,11 +99,5 @@ func (s *Standin) Count(operation string) int {
 func (s *Standin) Writes(kind string) []Write {
 	s.ledger.mu.Lock()
 	defer s.ledger.mu.Unlock()
-	var writes []Write
-	for _, w := range s.ledger.writes {
-		if w.Kind == kind {
-			writes = append(writes, w)
-		}
-	}
-	return writes
+	return only(s.ledger.writes, func(w Write) bool { return w.Kind == kind })
 }

@@ -1,6 +1,7 @@
 package hubspot
 
 import (
+	"maps"
 	"net/http"
 	"net/mail"
 	"regexp"
@@ -98,12 +99,11 @@ func (s *Standin) listProperties(r *request) (int, any, *problem) {
 	if !ok {
 		return 0, nil, notFound("Unable to infer object type")
 	}
-	var all []Property
-	for _, p := range known {
-		all = append(all, p)
-	}
-	slices.SortFunc(all, func(a, b Property) int { return strings.Compare(a.Name, b.Name) })
-	return http.StatusOK, map[string]any{"results": all}, nil
+	return http.StatusOK, map[string]any{"results": sorted(known)}, nil
+}
+
+func sorted(known map[string]Property) []Property {
+	return slices.SortedFunc(maps.Values(known), func(a, b Property) int { return strings.Compare(a.Name, b.Name) })
 }
 
 var nameForm = regexp.MustCompile(`^[a-z][a-z0-9_]{0,99}$`)

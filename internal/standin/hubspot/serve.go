@@ -3,6 +3,7 @@ package hubspot
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -23,13 +24,20 @@ type request struct {
 
 // decode reads the body strictly: fields that HubSpot does not know are mistakes.
 func (r *request) decode(into any) *problem {
-	d := json.NewDecoder(bytes.NewReader(r.body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
+	if err := strict(r.body, into); err != nil {
 		return invalid("Invalid input JSON: " + err.Error())
 	}
+	return nil
+}
+
+func strict(body []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return err //nolint:wrapcheck // It says all.
+	}
 	if _, err := d.Token(); err != io.EOF {
-		return invalid("Invalid input JSON: there is more behind it")
+		return errors.New("there is more behind it")
 	}
 	return nil
 }
