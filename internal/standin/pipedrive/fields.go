@@ -32,8 +32,10 @@ func standard() []Field {
 	return []Field{
 		{ID: 1, Key: "name", Name: "Name", Type: "varchar"},
 		{ID: 2, Key: "email", Name: "Email", Type: "varchar"},
-		{ID: 3, Key: "phone", Name: "Phone", Type: "phone"}, {ID: 4, Key: "owner_id", Name: "Owner", Type: "user"},
-		{ID: 5, Key: "add_time", Name: "Person created", Type: "date"}, {ID: 6, Key: "update_time", Name: "Update time", Type: "date"},
+		{ID: 3, Key: "phone", Name: "Phone", Type: "phone"},
+		{ID: 4, Key: "owner_id", Name: "Owner", Type: "user"},
+		{ID: 5, Key: "add_time", Name: "Person created", Type: "date"},
+		{ID: 6, Key: "update_time", Name: "Update time", Type: "date"},
 		{ID: 7, Key: "org_id", Name: "Organization", Type: "org"},
 	}
 }
