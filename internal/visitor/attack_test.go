@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -448,4 +449,67 @@ func TestSilence(t *testing.T) {
 	if code := p.ends(); code != wire.CloseGoing {
 		t.Errorf("a silent one closes with %d", code)
 	}
+}
+
+// G8, at random: frames that are almost right. Whatever comes, the connection
+// lives, or ends with a code of the protocol; the gateway goes on.
+func TestFramesAtRandom(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	seeds := []string{
+		`{"t":"ping"}`, `{"t":"answer","id":"x","seq":1,"ok":true,"json":"{}"}`, `{"t":"focus","on":true}`,
+		`{"t":"signal","n":1,"json":"{\"name\":\"widget.opened\",\"cause\":\"visitor\",\"seq\":1,\"at_ms\":1}"}`,
+		`{"t":"track","n":2,"name":"x","properties":{"a":[1,2,{"b":null}]},"url":"https://shop.example.test/","age_ms":5}`,
+		`{"t":"page","url":"https://shop.example.test/a","title":"b"}`, `{"t":"consent","consent":{"analytics":true}}`,
+		`{"t":"hello","v":1,"key":"` + shopKey + `","life":"a","tab":"b","url":"","consent":{}}`,
+	}
+	const frames = 4000
+	random := rand.New(rand.NewPCG(1, 2))
+	codes := map[int]int{}
+	var p *page
+	for i := range frames {
+		if p == nil || p.closedWith() != 0 || i%150 == 0 {
+			p = r.connect(t, hello(fmt.Sprintf("random-%d", i), func(h *wire.Hello) { h.AnonymousID = anonymous(i) }))
+		}
+		p.raw(mutate(random, seeds[random.IntN(len(seeds))]))
+		if i%3 == 0 {
+			p.say(wire.Head{T: wire.KindPing})
+			p.until(func() bool { return len(p.all(wire.KindPong)) > 0 })
+			codes[p.closedWith()]++
+		}
+	}
+	for code := range codes {
+		switch code {
+		case 0, wire.CloseProtocol, wire.CloseInvalid, wire.ClosePolicy, wire.CloseBusy, wire.CloseTooBig:
+		default:
+			t.Errorf("%d connections end with %d", codes[code], code)
+		}
+	}
+	if p := r.connect(t, hello("after")); p.welcome.Token == "" {
+		t.Error("the gateway does not go on")
+	}
+	t.Logf("%d frames: %v", frames, codes)
+}
+
+// mutate changes a few bytes.
+func mutate(random *rand.Rand, seed string) []byte {
+	data := []byte(seed)
+	for range random.IntN(4) {
+		at := random.IntN(len(data))
+		switch random.IntN(4) {
+		case 0:
+			data[at] = byte(random.IntN(256)) //nolint:gosec // A byte.
+		case 1:
+			data = append(data[:at:at], data[at+1:]...)
+		case 2:
+			data = append(data[:at:at], append([]byte(seed[:min(at, len(seed))]), data[at:]...)...)
+		case 3:
+			const special = `"{}[]\:,0-9e\u0000null`
+			data[at] = special[random.IntN(len(special))]
+		}
+		if len(data) == 0 {
+			return nil
+		}
+	}
+	return data
 }
