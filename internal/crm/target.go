@@ -35,8 +35,13 @@ type Options struct {
 	Back func(ctx context.Context, site, session string, attributes map[string]any) error
 }
 
-// retryPause is the pause before a target begins anew.
-const retryPause = 250 * time.Millisecond
+const (
+	// retryPause is the pause before a target begins anew.
+	retryPause = 250 * time.Millisecond
+	// mendPause is the pause when something must be mended first, such as a mapping
+	// that does not fit the CRM's fields.
+	mendPause = 10 * time.Second
+)
 
 // Target is one CRM of the configuration. Of all that run it on a bus one leads,
 // and the others wait to take its place. Targets share nothing, so one that is
@@ -76,16 +81,19 @@ func (t *Target) Run(ctx context.Context) error {
 		t.s.leads.Store(true)
 		defer t.s.leads.Store(false)
 		for ctx.Err() == nil {
-			err := t.lead(ctx, term)
+			err, pause := t.lead(ctx, term), retryPause
 			switch {
 			case err == nil, ctx.Err() != nil:
 			case fault.From(err).Reason == fault.StaleFence:
 				t.s.refused.Add(1)
 				t.log.LogAttrs(ctx, slog.LevelWarn, "the target is served by another one", slog.Any("err", err))
-			default: // A target that cannot go on must not end the others.
+			case fault.Retryable(err):
 				t.log.LogAttrs(ctx, slog.LevelWarn, "the target begins anew", slog.Any("err", err))
+			default: // A target that cannot go on must not end the others, and may be mended.
+				pause = mendPause
+				t.log.LogAttrs(ctx, slog.LevelError, "the target cannot be served", slog.Any("err", err), slog.String("fix", fault.From(err).Fix))
 			}
-			rest(ctx, retryPause)
+			rest(ctx, pause)
 		}
 		return nil
 	})
