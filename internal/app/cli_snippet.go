@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/parley-chat/parley/internal/fault"
 	"github.com/parley-chat/parley/internal/visitor/snippet"
@@ -116,24 +117,25 @@ func (s *snippetCmd) info(name string, site snippet.Site) (snippetInfo, error) {
 
 // print writes it for a person.
 func (s *snippetCmd) print(c *cli, info snippetInfo) error {
-	text := fmt.Sprintf("Into the <head> of each page of %s (%d bytes on its way; nothing else is loaded before it is needed):\n\n%s\n"+
+	var text strings.Builder
+	_, _ = fmt.Fprintf(&text, "Into the <head> of each page of %s (%d bytes on its way; nothing else is loaded before it is needed):\n\n%s\n"+
 		"What it needs of the Content-Security-Policy, the vendor's widget included:\n\n", info.Site, info.File.Gzip, info.Tag)
 	for _, directive := range slices.Sorted(maps.Keys(info.CSP)) {
-		text += "  " + directive + "\n"
+		text.WriteString("  " + directive + "\n")
 		for _, source := range info.CSP[directive] {
-			text += "    " + source + "\n"
+			text.WriteString("    " + source + "\n")
 		}
 	}
 	switch s.Consent {
 	case snippet.ConsentAsk:
-		text += "\nIt does nothing before the visitor has agreed: call parley.consent({functionality: true, analytics: true}).\n"
+		text.WriteString("\nIt does nothing before the visitor has agreed: call parley.consent({functionality: true, analytics: true}).\n")
 	case snippet.ConsentGoogle:
-		text += "\nIt does nothing before functionality_storage is granted, or parley.consent({functionality: true}) was called.\n"
+		text.WriteString("\nIt does nothing before functionality_storage is granted, or parley.consent({functionality: true}) was called.\n")
 	}
 	if info.Page != "" {
-		text += "\nThe test page is " + info.Page + ". Put it on a domain of the site.\n"
+		text.WriteString("\nThe test page is " + info.Page + ". Put it on a domain of the site.\n")
 	}
-	if _, err := fmt.Fprint(c.Stdout, text); err != nil {
+	if _, err := fmt.Fprint(c.Stdout, text.String()); err != nil {
 		return fmt.Errorf("printing the snippet: %w", err)
 	}
 	return nil

@@ -100,7 +100,7 @@ func Files() http.Handler {
 		}
 		h.Set("Content-Length", strconv.Itoa(len(body)))
 		if r.Method != http.MethodHead {
-			_, _ = w.Write(body) //nolint:gosec // It is one of the files in this binary.
+			_, _ = w.Write(body)
 		}
 	})
 }
