@@ -78,12 +78,21 @@ func openTargets(ctx context.Context, log *slog.Logger, cfg *Config, env Env, b 
 	return t, nil
 }
 
+// database returns where a file of SQLite is. The built-in configuration has no
+// place of its own: its file is beside the embedded server's.
+func (c *Config) database(path string) string {
+	if c.rules != nil && !filepath.IsAbs(path) {
+		return filepath.Join(filepath.Dir(c.Path(c.Bus.Dir)), filepath.Base(path))
+	}
+	return c.Path(path)
+}
+
 // connector makes the connector of one target.
 func (t *targets) connector(ctx context.Context, cfg *Config, env Env, name string, b *bus.Bus, v *vault.Vault, w way) (crm.Connector, error) {
 	of := cfg.CRM.Targets[name]
 	switch of.Type {
 	case "sqlite":
-		path := cfg.Path(of.Path)
+		path := cfg.database(of.Path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return nil, fault.New(fault.BadConfig, "making the directory of %s", path).Because(err)
 		}

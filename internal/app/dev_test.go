@@ -46,7 +46,7 @@ type devRig struct {
 // startRig runs `worker dev` until the test ends.
 func startRig(t *testing.T) *devRig {
 	t.Helper()
-	r := &devRig{t: t, out: &output{}, env: Env{"PARLEY_BUS_DIR": t.TempDir(), "PARLEY_BUS_LISTEN": "127.0.0.1:0"}}
+	r := &devRig{t: t, out: &output{}, env: Env{"PARLEY_BUS_DIR": t.TempDir(), "PARLEY_BUS_LISTEN": "127.0.0.1:0", "PARLEY_INGEST_LISTEN": "127.0.0.1:0"}}
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan int, 1)
 	var problems output
