@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/bench/contend"
+	"github.com/parley-chat/parley/bench/crowd"
 	"github.com/parley-chat/parley/bench/ours"
 	"github.com/parley-chat/parley/bench/report"
 )
@@ -46,6 +47,9 @@ func main() {
 		err := ours.Work(ctx, os.Args[2], os.Stdout, os.Stderr)
 		stop()
 		os.Exit(exit(err))
+	}
+	if len(os.Args) == 3 && os.Args[1] == crowd.Command {
+		os.Exit(exit(crowd.Run(os.Args[2], os.Stdin, os.Stdout)))
 	}
 	var o options
 	flag.StringVar(&o.only, "only", "", "measure only the benchmark of this `name`")

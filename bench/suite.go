@@ -25,6 +25,8 @@ type benchmark struct {
 	// counted says that what counts is what the contenders count, not what it
 	// costs; memory, that it is the memory of the pages that a round holds.
 	counted, memory bool
+	// crowd says that the sessions are idle connections.
+	crowd bool
 	// sessions is how many are held, window how many jobs are under way at once.
 	sessions, window int
 	// jobs is how many each round has, repeats how many rounds count.
@@ -68,7 +70,7 @@ func suite() []benchmark {
 		warmAction(), warmThroughput(), coldSession(), coldFullPage(), busPath(), codec(),
 		memoryHeld(), rehydrate(), sessionsLogical(), failover(), ownershipCost(), scaleOut(), snapshots(),
 		ingestBatch(), ingestSingle(), eventCommand(), eventPath(), timersWaiting(), backtesting(),
-		restAction(),
+		restAction(), visitorIdle(),
 	}
 }
 
@@ -80,6 +82,9 @@ func (b benchmark) small() benchmark {
 	b.sessions = min(b.sessions, 3000)
 	if b.pages {
 		b.sessions = min(b.sessions, 3)
+	}
+	if b.crowd {
+		b.sessions, b.jobs = 300, 300
 	}
 	b.promises = nil
 	b.contenders = slices.DeleteFunc(b.contenders, func(c contender) bool {

@@ -96,6 +96,10 @@ const (
 	// first half of a round, and during the second.
 	PeakFirst  = "peak_bytes_first_half"
 	PeakSecond = "peak_bytes_second_half"
+	// ConnectionMemory and ConnectionCPU are what a visitor's connection takes of
+	// its server's process: bytes, and microseconds of a whole round.
+	ConnectionMemory = "memory_bytes_per_connection"
+	ConnectionCPU    = "cpu_us_per_connection"
 )
 
 // A Job is what a contender written in Go can do.

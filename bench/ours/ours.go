@@ -66,6 +66,8 @@ func Start(s contend.Setup) (contend.Job, error) {
 		return startRESTCalls()
 	case "rest-bus":
 		return startRESTBus(ctx, s)
+	case "visitor-idle":
+		return startVisitorIdle(ctx, s)
 	case "codec":
 		return startCodec()
 	case "sessions-logical", "sessions-belady", "sessions-least-recent":

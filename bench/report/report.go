@@ -84,6 +84,9 @@ const (
 	TimerDisk     Measure = contend.TimerDisk
 	PeakFirst     Measure = contend.PeakFirst
 	PeakSecond    Measure = contend.PeakSecond
+
+	ConnectionMemory Measure = contend.ConnectionMemory
+	ConnectionCPU    Measure = contend.ConnectionCPU
 )
 
 // measures is the order of the columns.
@@ -91,7 +94,7 @@ func measures() []Measure {
 	return []Measure{
 		MemoryHeld, P99One, PerWorker, FailoverKill, FailoverStop, FailoverPause,
 		P50, P99, PerSecond, PerCPU, CPU, ClientCPU, BrowserCPU, RestoresShort, RestoresLong,
-		PerEvent, TimerMemory, TimerDisk, PeakFirst, PeakSecond,
+		PerEvent, TimerMemory, TimerDisk, PeakFirst, PeakSecond, ConnectionMemory, ConnectionCPU,
 	}
 }
 
@@ -138,6 +141,10 @@ func (m Measure) title() string {
 		return "peak memory, first half"
 	case PeakSecond:
 		return "peak memory, second half"
+	case ConnectionMemory:
+		return "memory per connection"
+	case ConnectionCPU:
+		return "CPU per connection"
 	}
 	return string(m)
 }
@@ -149,9 +156,9 @@ func (m Measure) show(v float64) string {
 		return number(v) + "/s"
 	case MemoryHeld, PeakFirst, PeakSecond:
 		return number(v/(1<<20)) + "MiB"
-	case TimerMemory, TimerDisk:
+	case TimerMemory, TimerDisk, ConnectionMemory:
 		return number(v) + "B"
-	case PerEvent, P50, P99, P99One, CPU, ClientCPU, BrowserCPU, FailoverKill, FailoverStop, FailoverPause:
+	case PerEvent, P50, P99, P99One, CPU, ClientCPU, BrowserCPU, FailoverKill, FailoverStop, FailoverPause, ConnectionCPU:
 		switch {
 		case v >= 1e6:
 			return number(v/1e6) + "s"

@@ -8,10 +8,18 @@ import (
 	"os"
 
 	"github.com/parley-chat/parley/bench/contend"
+	"github.com/parley-chat/parley/bench/crowd"
 	"github.com/parley-chat/parley/bench/message"
 )
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == crowd.Command {
+		if err := crowd.Run(os.Args[2], os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "gopeers:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := contend.Serve(os.Stdin, os.Stdout, start); err != nil {
 		fmt.Fprintln(os.Stderr, "gopeers:", err)
 		os.Exit(1)
@@ -33,6 +41,8 @@ func start(s contend.Setup) (contend.Job, error) {
 		return startRawIngest(s, message.BatchOf)
 	case "event-watermill":
 		return startMillFilter(s)
+	case "visitor-centrifuge":
+		return crowd.Hold(s, &centrifugal{})
 	case "raw-kv":
 		return startRawKV(s, false)
 	case "raw-kv-leader":
