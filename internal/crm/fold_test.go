@@ -39,23 +39,25 @@ func trace() (events, flow []Input) {
 			Action: action, Status: event.Succeeded, CommandSource: "/workflows/pricing", StartedAt: noon().Add(time.Duration(seconds) * time.Second),
 		}}
 	}
-	return []Input{
-			factAt(1, 0, event.FactWidgetBooted, fact{}),
-			result(2, 1, "botstar.widget.open"),
-			factAt(3, 2, event.FactWidgetOpened, fact{}),
-			factAt(4, 5, event.FactUserUpdated, fact{Attributes: []string{"plan", "email"}}),
-			factAt(5, 62, event.FactWidgetClosed, fact{}),
-			factAt(6, 80, event.FactWidgetOpened, fact{}),
-			factAt(7, 90, event.FactWebviewResponded, fact{URL: "https://shop.test/form", Response: "yes", Outputs: map[string]any{"size": "M"}}),
-			factAt(8, 100, event.FactSessionEnded, fact{Why: "idle"}),
-		}, []Input{
-			triggerAt(1, 1, event.KindIdentify, event.Trigger{Visitor: event.Visitor{AnonymousID: "a-1"}, Traits: map[string]any{"plan": "free"}}),
-			triggerAt(2, 4, event.KindIdentify, event.Trigger{
-				Visitor: event.Visitor{UserID: "u-1", Email: "ADA@example.test "}, Traits: map[string]any{"plan": "pro"}, Group: "Analytical Engines",
-				Consent: &event.Consent{Personalization: yes()},
-			}),
-			triggerAt(3, 50, event.KindTakeover, event.Trigger{Visitor: event.Visitor{UserID: "u-1"}, Properties: map[string]any{"reason": "price"}}),
-		}
+	events = []Input{
+		factAt(1, 0, event.FactWidgetBooted, fact{}),
+		result(2, 1, "botstar.widget.open"),
+		factAt(3, 2, event.FactWidgetOpened, fact{}),
+		factAt(4, 5, event.FactUserUpdated, fact{Attributes: []string{"plan", "email"}}),
+		factAt(5, 62, event.FactWidgetClosed, fact{}),
+		factAt(6, 80, event.FactWidgetOpened, fact{}),
+		factAt(7, 90, event.FactWebviewResponded, fact{URL: "https://shop.test/form", Response: "yes", Outputs: map[string]any{"size": "M"}}),
+		factAt(8, 100, event.FactSessionEnded, fact{Why: "idle"}),
+	}
+	flow = []Input{
+		triggerAt(1, 1, event.KindIdentify, event.Trigger{Visitor: event.Visitor{AnonymousID: "a-1"}, Traits: map[string]any{"plan": "free"}}),
+		triggerAt(2, 4, event.KindIdentify, event.Trigger{
+			Visitor: event.Visitor{UserID: "u-1", Email: "ADA@example.test "}, Traits: map[string]any{"plan": "pro"}, Group: "Analytical Engines",
+			Consent: &event.Consent{Personalization: yes()},
+		}),
+		triggerAt(3, 50, event.KindTakeover, event.Trigger{Visitor: event.Visitor{UserID: "u-1"}, Properties: map[string]any{"reason": "price"}}),
+	}
+	return events, flow
 }
 
 // TestFoldInAnyOrder folds the two streams of a trace in a thousand orders
