@@ -18,7 +18,6 @@ import (
 	"github.com/parley-chat/parley/internal/session"
 	"github.com/parley-chat/parley/internal/telemetry"
 	"github.com/parley-chat/parley/internal/visitor"
-	"github.com/parley-chat/parley/internal/visitor/snippet"
 )
 
 // What an action sees fits what a visitor's tab offers, without knowing it.
@@ -66,10 +65,6 @@ func openGateway(
 	g := &gateway{}
 	g.Gateway, err = visitor.New(log, visitor.Options{
 		Bus: b, Sites: sites, Secret: secret, Publish: publish, Name: cfg.Worker.Name, Track: tracks.take,
-		File: func(name string) ([]byte, string, bool) {
-			body, ok := snippet.Content(name)
-			return body, "text/javascript; charset=utf-8", ok
-		},
 		TokenLife: cfg.Gateway.TokenLife, Forwarded: cfg.Gateway.Forwarded, Drain: cfg.Gateway.Drain,
 		Limits: visitor.Limits{Connections: cfg.Gateway.Connections, PerIP: cfg.Gateway.PerAddress},
 	})

@@ -17,6 +17,7 @@ import (
 
 	"github.com/parley-chat/parley/internal/bus"
 	"github.com/parley-chat/parley/internal/fault"
+	"github.com/parley-chat/parley/internal/visitor/snippet"
 	"github.com/parley-chat/parley/internal/visitor/wire"
 )
 
@@ -37,6 +38,7 @@ type Gateway struct {
 	log     *slog.Logger
 	o       Options
 	mux     *http.ServeMux
+	files   http.Handler     // the snippet's
 	sites   map[string]*Site // by key
 	tokens  *Tokens
 	hub     *hub
@@ -104,6 +106,7 @@ func New(log *slog.Logger, o Options) (*Gateway, error) {
 	g.mux.HandleFunc("GET "+wire.SocketPath, g.socket)
 	g.mux.HandleFunc("POST "+wire.BeaconPath, g.beacon)
 	g.mux.HandleFunc("GET "+wire.ConfigPath+"/{key}", g.config)
+	g.files = snippet.Files()
 	g.mux.HandleFunc("GET "+wire.FilesPath+"/{name}", g.file)
 	g.mux.HandleFunc("GET /healthz", g.health)
 	return g, nil

@@ -38,7 +38,7 @@ func (g *Gateway) config(w http.ResponseWriter, r *http.Request) {
 // holds, so that it may be kept for ever.
 func (g *Gateway) file(w http.ResponseWriter, r *http.Request) {
 	if g.o.File == nil {
-		http.NotFound(w, r)
+		g.files.ServeHTTP(w, r)
 		return
 	}
 	body, media, ok := g.o.File(r.PathValue("name"))

@@ -72,7 +72,8 @@ type Options struct {
 	// Track stores an event. It returns nil when the event is stored, or will never
 	// be. Nil drops them all.
 	Track func(ctx context.Context, t Track) error
-	// File returns a file of the snippet and its media type.
+	// File returns a file of the snippet and its media type. Nil serves those of
+	// this binary, packed, parley.js for the latest among them.
 	File func(name string) (body []byte, media string, ok bool)
 	// TokenLife is how long a token is good. 0 is 10 minutes.
 	TokenLife time.Duration
