@@ -84,7 +84,7 @@ func (c *Config) visited() bool {
 }
 
 // origins returns the pages of the site that may connect.
-func (s SiteConfig) origins() []string {
+func (s *SiteConfig) origins() []string {
 	if len(s.Visitor.Origins) > 0 {
 		return s.Visitor.Origins
 	}
@@ -100,7 +100,7 @@ func (s SiteConfig) origins() []string {
 
 // page returns what the site's pages are told. booted are the settings of a
 // widget that the page loads without a command.
-func (s SiteConfig) page(boot []byte) wire.Config {
+func (s *SiteConfig) page(boot []byte) wire.Config {
 	v := s.Visitor
 	c := wire.Config{Enabled: !v.Off, Driver: s.Provider, Load: v.Load, Mode: s.Mode, Boot: boot}
 	if a := v.Analytics; a.DataLayer || a.Segment {

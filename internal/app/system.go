@@ -39,7 +39,6 @@ type System struct {
 	log      *slog.Logger
 	bus      *bus.Bus
 	pool     *browser.Pool
-	tabs     *tabs
 	sessions *session.Manager
 	rest     *actions.RESTClient
 	worker   *worker.Worker
@@ -238,14 +237,13 @@ func (s *System) join(ctx context.Context, parts Parts) error {
 	if err != nil {
 		return fault.New(fault.BadConfig, "browser.memory: %s", err)
 	}
-	s.tabs = newTabs(parts.Failing.pages(session.Chromium(s.pool)))
 	var far session.Visitors
 	if s.cfg.visited() {
 		far = visitors{s.bus}
 	}
 	s.sessions = session.New(s.log, session.Options{
 		Visitors: far, Executor: s.cfg.executor,
-		Pool: s.tabs, Catalog: parts.Catalog, Profiles: profiles, Publish: parts.Failing.publish(s.publish),
+		Pool: parts.Failing.pages(session.Chromium(s.pool)), Catalog: parts.Catalog, Profiles: profiles, Publish: parts.Failing.publish(s.publish),
 		Snapshots: snapshots, Held: s.cfg.Browser.Tabs, Idle: s.cfg.Browser.Idle, Memory: memory, Used: s.memory, Measure: measureEvery,
 	})
 	if parts.Tokens == nil {
