@@ -21,4 +21,5 @@ fi
 echo "installing postgresql" >&2
 export DEBIAN_FRONTEND=noninteractive
 install() { "${root[@]}" apt-get install -y -qq --no-install-recommends postgresql >&2; }
-install || { "${root[@]}" apt-get update -qq >&2 && install; }
+install || { "${root[@]}" apt-get update -qq >&2 && install; } ||
+	echo "PostgreSQL could not be installed, so its tests are skipped." >&2
