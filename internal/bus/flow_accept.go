@@ -146,8 +146,9 @@ func (b *Bus) acceptInSteps(ctx context.Context, all []acceptance) {
 	for i := range all {
 		if under[i] != nil {
 			receipt, err := under[i].Wait(ctx)
-			// Another call may have completed what this one began.
-			all[i].result = AcceptResult{Duplicate: receipt.Duplicate, Sequence: receipt.Sequence, Err: err}
+			// Another call may have completed what this one began. After a second
+			// attempt it may as well have been the first one.
+			all[i].result = AcceptResult{Duplicate: receipt.Duplicate && under[i].tries == 1, Sequence: receipt.Sequence, Err: err}
 		}
 	}
 	b.acceptTaken(ctx, all)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,6 +24,8 @@ const (
 	// maxIncomplete is how often a batch may arrive with gaps before the blame is
 	// looked for among its members.
 	maxIncomplete = 3
+	// denialAfter is how long a denial may come after the gap that it made.
+	denialAfter = 100 * time.Millisecond
 	// weeders is how many questions are asked at the same time after a refusal.
 	weeders = 32
 )
@@ -126,10 +129,33 @@ func (w *flowWriter) attempt(ctx context.Context, b *Bus, all []*Commitment) (ui
 	f := &Future{bus: b, msg: msgs[len(msgs)-1], ahead: msgs[:len(msgs)-1]}
 	f.attempt()
 	receipt, err := f.answer(ctx)
+	if apiCode(err) == codeIncomplete {
+		err = f.orDenied(ctx, err)
+	}
 	if err != nil {
 		return 0, err
 	}
 	return receipt.Sequence + 1 - uint64(len(msgs)), nil
+}
+
+// orDenied returns the denial that the gap in a batch comes from, which may be
+// told after the gap, or else the error.
+func (f *Future) orDenied(ctx context.Context, err error) error {
+	timer := time.NewTimer(denialAfter)
+	defer timer.Stop()
+	for {
+		more, denied := f.bus.denials.find(f.concerns)
+		if denied != nil {
+			return denied
+		}
+		select {
+		case <-more:
+		case <-timer.C:
+			return err
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // label writes the id of the batch into its messages. A message that is alone

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -52,15 +53,7 @@ func (r *reader) consumer(ctx context.Context, stream jetstream.Stream, config j
 
 // skips reports whether the reader leaves the message out.
 func (r *reader) skips(subject string) bool {
-	if r.bulk == 0 {
-		return false
-	}
-	for _, filter := range r.o.Filters {
-		if fits(subject, filter) {
-			return false
-		}
-	}
-	return true
+	return r.bulk > 0 && !slices.ContainsFunc(r.o.Filters, func(filter string) bool { return fits(subject, filter) })
 }
 
 // turns reports whether a reader that follows goes over: to its filters when it

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -110,10 +111,11 @@ func (k *KV) Delete(ctx context.Context, key string) error {
 func (k *KV) Keys(ctx context.Context, filters ...string) ([]string, error) {
 	var keys []string
 	err := k.do(ctx, "listing", "", nil, func(ctx context.Context) error {
-		if len(filters) == 0 {
-			filters = []string{">"}
+		wanted := slices.Clone(filters) // The library writes its prefix into them.
+		if len(wanted) == 0 {
+			wanted = []string{">"}
 		}
-		list, err := k.kv.ListKeysFiltered(ctx, filters...)
+		list, err := k.kv.ListKeysFiltered(ctx, wanted...)
 		if err != nil {
 			return err
 		}

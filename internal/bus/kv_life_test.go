@@ -80,3 +80,23 @@ func TestPurgeLeavesAMarkThatEnds(t *testing.T) {
 		t.Errorf("the bucket holds %d messages, want the new value only", count)
 	}
 }
+
+// TestKeysLeaveTheirFilters asks twice with the same filters: the library writes
+// into those that it is given.
+func TestKeysLeaveTheirFilters(t *testing.T) {
+	t.Parallel()
+	kv, err := bustest.Start(t).KV(t.Context(), bus.BucketFlows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.Create(t.Context(), "help.head", []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	filters := []string{"*.head"}
+	for range 2 {
+		keys, err := kv.Keys(t.Context(), filters...)
+		if err != nil || len(keys) != 1 || filters[0] != "*.head" {
+			t.Errorf("the keys are %v, %v; the filters are %v", keys, err, filters)
+		}
+	}
+}

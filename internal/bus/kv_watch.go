@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -24,10 +25,11 @@ type Change struct {
 func (k *KV) Watch(ctx context.Context, filters []string, do func(Change) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	if len(filters) == 0 {
-		filters = []string{">"}
+	wanted := slices.Clone(filters) // The library writes its prefix into them.
+	if len(wanted) == 0 {
+		wanted = []string{">"}
 	}
-	watch, err := k.kv.WatchFiltered(ctx, filters)
+	watch, err := k.kv.WatchFiltered(ctx, wanted)
 	if err != nil {
 		return fmt.Errorf("watching the bucket %s: %w", k.name, err)
 	}

@@ -141,11 +141,7 @@ func (l *lanes) offer(ctx context.Context, h *held) {
 // adopt moves a message that is held to a later lease of ours. The lock is held.
 func (l *lanes) adopt(h *held, to *lease) {
 	from := h.from
-	if from == to {
-		return
-	}
-	h.from = to
-	if h.begun {
+	if h.from = to; from != to && h.begun {
 		to.begun++
 		from.end()
 	}
