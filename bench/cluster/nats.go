@@ -107,10 +107,8 @@ func (n *nats) start(ctx context.Context, at *node) error {
 // ready waits until the nodes say that they are in step with the others.
 func (n *nats) ready(ctx context.Context, nodes ...*node) error {
 	for _, at := range nodes {
-		err := until(ctx, time.Minute, func(ctx context.Context) bool {
-			return n.get(ctx, at, "/healthz", nil) == nil
-		})
-		if err != nil {
+		healthy := func(ctx context.Context) bool { return n.get(ctx, at, "/healthz", nil) == nil }
+		if err := until(ctx, time.Minute, healthy); err != nil {
 			return fmt.Errorf("waiting for the NATS server %s: %w", at.name, err)
 		}
 	}

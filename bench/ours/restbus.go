@@ -106,7 +106,7 @@ func (r *restBus) command(ctx context.Context, class event.Class, action string,
 func (r *restBus) Close() error {
 	err := r.close()
 	if r.bus != nil {
-		err = errors.Join(err, shut(r.bus))
+		err = errors.Join(err, shut(r.bus)) //nolint:contextcheck // The context of the start may have ended.
 	}
 	return errors.Join(err, r.account.Close())
 }
