@@ -40,7 +40,7 @@ func (e *Engine) Run(ctx context.Context) error {
 				e.stats.refused.Add(1)
 				e.log.LogAttrs(ctx, slog.LevelWarn, "workflows are folded by another one", slog.Any("err", err))
 			case !fault.Retryable(err):
-				return err
+				e.log.LogAttrs(ctx, slog.LevelError, "workflows cannot go on, and begin anew", slog.Any("err", err))
 			default:
 				e.log.LogAttrs(ctx, slog.LevelWarn, "workflows begin anew", slog.Any("err", err))
 			}
