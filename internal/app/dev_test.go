@@ -201,6 +201,10 @@ func TestDevTailAndReplay(t *testing.T) {
 func TestDevDoctor(t *testing.T) {
 	t.Parallel()
 	r := startRig(t)
+	bustest.Until(t, "the workflow is published", func() bool {
+		_, out, _ := r.publisher("", "workflows")
+		return strings.Contains(out, "pricing-viewed")
+	})
 	dir := t.TempDir()
 	config := "sites:\n  shop:\n    app_id: s0a1b2c3d-0000-4000-8000-000000000001\n    domains: [localhost]\n"
 	if err := os.WriteFile(filepath.Join(dir, ConfigFile), []byte(config), 0o600); err != nil {

@@ -67,6 +67,9 @@ func TestEveryAlias(t *testing.T) {
 		"botstar.webview.send_response": `{"response":"Team","outputs":{"plan":"Team","seats":3,"total":29.4},"outlet_name":"Quote Accepted","url":"https://shop.example.test/webview/calculator.html","inputs":{"plan":"Team"}}`,
 	}
 	for _, spec := range w.catalog.Actions() {
+		if spec.Plane == actions.PlaneREST {
+			continue // Their tests have an account at the vendor.
+		}
 		t.Run(spec.Name, func(t *testing.T) {
 			t.Parallel()
 			w := w.in(t)
