@@ -50,9 +50,7 @@ func (*sendCmd) Help() string {
 	return `Examples:
 
   publisher send botstar.widget.open --site shop --visitor u-42 --wait
-
   publisher send "Update user details" --site shop --visitor u-42 -p email=ada@example.com -p tags:='["pro"]' --wait
-
   publisher send - --site shop --wait < commands.ndjson
 
 The exit code with --wait is 0 when the result is succeeded or queued. A line of stdin may hold action, site, visitor, params, auto_boot, timeout_ms and id; the flags stand in for what it leaves out.`

@@ -204,8 +204,7 @@ func (v *validator) from(c *Config, name string, s SourceConfig) {
 
 func (v *validator) tokenIn(at string, s SourceConfig) {
 	kind, name, named := strings.Cut(s.TokenIn, ":")
-	ok := slices.Contains([]string{"", "path", "bearer", "basic"}, s.TokenIn) ||
-		named && name != "" && (kind == "header" || kind == "query")
+	ok := slices.Contains([]string{"", "path", "bearer", "basic"}, s.TokenIn) || named && name != "" && (kind == "header" || kind == "query")
 	if !ok {
 		v.report(at+".token_in", "write path, bearer, basic, header:NAME or query:NAME", "%q is no place for a token", s.TokenIn)
 	}

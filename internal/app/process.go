@@ -21,10 +21,7 @@ type Process struct {
 
 // ThisProcess returns the real process.
 func ThisProcess() Process {
-	p := Process{
-		Args: os.Args[1:], Env: EnvOf(os.Environ()),
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-	}
+	p := Process{Args: os.Args[1:], Env: EnvOf(os.Environ()), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 	plain := p.Env["NO_COLOR"] != "" || p.Env["TERM"] == "dumb"
 	p.Terminal.In = isTerminal(os.Stdin)
 	p.Terminal.Out = isTerminal(os.Stdout) && !plain

@@ -207,8 +207,7 @@ func (e *Edge) refusal(m *mount, r *http.Request, route Route, at place, err *fa
 func (e *Edge) refuse(ctx context.Context, w http.ResponseWriter, source string, reply Reply, err *fault.Error) int {
 	e.o.Counter.IngestRejected(source, string(err.Reason), 1)
 	if err.Code == fault.Internal {
-		e.log.LogAttrs(ctx, slog.LevelError, "request could not be taken",
-			slog.String(attrSource, source), slog.Any(telemetry.AttrErr, err))
+		e.log.LogAttrs(ctx, slog.LevelError, "request could not be taken", slog.String(attrSource, source), slog.Any(telemetry.AttrErr, err))
 	}
 	if err.Reason == fault.TooLarge || err.Reason == fault.Overloaded || err.Reason == fault.MediaType {
 		w.Header().Set("Connection", "close") // The rest of the body is never read.

@@ -79,8 +79,7 @@ func (h *held) silence(ctx context.Context, p *page) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	if err := p.tab.Close(ctx); err != nil {
-		h.m.log.LogAttrs(ctx, slog.LevelWarn, "closing a page that is no longer heard",
-			slog.String("session", h.key), slog.Any("err", err))
+		h.m.log.LogAttrs(ctx, slog.LevelWarn, "closing a page that is no longer heard", slog.String("session", h.key), slog.Any("err", err))
 	}
 }
 

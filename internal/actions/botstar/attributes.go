@@ -137,15 +137,7 @@ func identity(v event.Visitor) Attributes {
 
 // identified reports whether BotStar would know the visitor again.
 func identified(env actions.Env, more Attributes) bool {
-	if !env.Visitor.Anonymous() {
-		return true
-	}
-	for _, layer := range []Attributes{more, env.State.User} {
-		if stringOf(layer[userIDKey]) != "" {
-			return true
-		}
-	}
-	return false
+	return !env.Visitor.Anonymous() || stringOf(more[userIDKey]) != "" || stringOf(env.State.User[userIDKey]) != ""
 }
 
 func stringOf(value any) string {

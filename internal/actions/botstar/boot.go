@@ -178,8 +178,7 @@ func (in BootIn) settings(env actions.Env) (settings, error) {
 
 func (in BootIn) appID(env actions.Env) (string, error) {
 	if in.AppID != "" && in.HubAppID != "" && in.AppID != in.HubAppID {
-		return "", fault.New(fault.SchemaViolation, "app_id and appId differ").At("/params/appId").
-			WithFix("give one of the two")
+		return "", fault.New(fault.SchemaViolation, "app_id and appId differ").At("/params/appId").WithFix("give one of the two")
 	}
 	appID := firstOf(in.AppID, in.HubAppID, env.State.AppID, env.Site.AppID)
 	if err := checkAppID(appID); err != nil {

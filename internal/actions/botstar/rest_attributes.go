@@ -204,8 +204,7 @@ func runUpdateBotAttribute(ctx context.Context, env actions.Env, q UpdateBotAttr
 	if err != nil {
 		return done, err
 	}
-	call := with(in(a.call(http.MethodPatch, "attributes", q.AttributeID), q.Env), body)
-	answer, err := a.do(ctx, call, &done.Output)
+	answer, err := a.do(ctx, with(in(a.call(http.MethodPatch, "attributes", q.AttributeID), q.Env), body), &done.Output)
 	done.Evidence = a.answered(answer)
 	return done, err
 }

@@ -83,15 +83,10 @@ func (s *schema) contact(key, id string, p *person) crm.Contact {
 
 // first returns the primary value.
 func first(list []point) string {
-	for _, p := range list {
-		if p.Primary {
-			return p.Value
-		}
+	if len(list) == 0 {
+		return ""
 	}
-	if len(list) > 0 {
-		return list[0].Value
-	}
-	return ""
+	return list[max(0, slices.IndexFunc(list, func(p point) bool { return p.Primary }))].Value
 }
 
 // Forget implements crm.Forgetter: it deletes the records of sessions that are
