@@ -25,7 +25,7 @@ func TestTheLoadIsStoredInOrder(t *testing.T) {
 	defer cancel()
 	l.run(ctx, t.Context())
 	commands, resent := l.ledger()
-	if len(commands) < 100 || len(commands) > s.Rate {
+	if len(commands) < 100 || len(commands) > s.Rate*11/10 { // The second ends a little late.
 		t.Errorf("%d commands in a second, want about %d", len(commands), s.Rate)
 	}
 	if resent != 0 {
