@@ -61,7 +61,7 @@ type Origin struct {
 	SourceID string `json:"source_id,omitempty" jsonschema:"maxLength=63"`
 	// MessageID is the sender's own id of the event.
 	MessageID     string       `json:"message_id,omitempty" jsonschema:"maxLength=256"`
-	Authenticated Authenticity `json:"authenticated,omitempty" jsonschema:"enum=full,enum=first_of_batch,enum=path_or_header"`
+	Authenticated Authenticity `json:"authenticated,omitempty"`
 }
 
 // The kinds of triggers: the last tokens of their types.
