@@ -107,7 +107,7 @@ check: ## all that CI runs, in the same order
 	@$(STEP) vet go vet -tags browser ./...
 	@$(STEP) test $(MAKE) test TESTFLAGS=-count=1
 	@$(STEP) race $(MAKE) race
-	@$(STEP) fuzz $(MAKE) fuzz FUZZTIME=40000x
+	@$(STEP) fuzz $(MAKE) fuzz FUZZTIME=15000x
 	@$(STEP) compose $(MAKE) compose
 	@$(STEP) asyncapi $(MAKE) asyncapi
 	@$(STEP) bench $(MAKE) smoke
