@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -175,19 +176,33 @@ func TestBackfillStoresEachRowOnce(t *testing.T) {
 	}
 }
 
-// stopper is a terminal that interrupts what shows its progress there.
+// stopper is a terminal that interrupts what shows its progress there. The log of
+// the connection is written there as well.
 type stopper struct {
-	stop  func(error)
+	stop func(error)
+
+	mu    sync.Mutex // guards the fields below
 	after int
 	shown bytes.Buffer
 }
 
+func (s *stopper) text() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.shown.String()
+}
+
 // Write implements io.Writer.
 func (s *stopper) Write(p []byte) (int, error) {
-	if s.after--; s.after == 0 {
+	s.mu.Lock()
+	s.after--
+	stop := s.after == 0
+	n, err := s.shown.Write(p)
+	s.mu.Unlock()
+	if stop {
 		s.stop(context.Canceled)
 	}
-	return s.shown.Write(p)
+	return n, err
 }
 
 // A back-fill may be stopped any number of times, in plain and in packed files:
@@ -212,8 +227,8 @@ func TestBackfillGoesOnWhereItStopped(t *testing.T) {
 					}
 					break
 				}
-				if stops++; code != 130 || !strings.Contains(terminal.shown.String(), "goes on") || stops > 50 {
-					t.Fatalf("the stop %d ends with %d:\n%s", stops, code, terminal.shown.String())
+				if stops++; code != 130 || !strings.Contains(terminal.text(), "goes on") || stops > 50 {
+					t.Fatalf("the stop %d ends with %d:\n%s", stops, code, terminal.text())
 				}
 			}
 			if stops == 0 {
@@ -244,7 +259,7 @@ func TestBackfillOutlivesTheServer(t *testing.T) {
 	<-back
 	// What was stored just before the answer got lost is a duplicate then.
 	if counted.Lines != good || counted.Stored+counted.Duplicate != good || code != 0 {
-		t.Errorf("it ends with %d and %+v:\n%s", code, counted, terminal.shown.String())
+		t.Errorf("it ends with %d and %+v:\n%s", code, counted, terminal.text())
 	}
 	past := f.stored(event.PastFilter())
 	for id, n := range past {
