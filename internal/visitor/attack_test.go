@@ -398,7 +398,7 @@ func TestFlood(t *testing.T) {
 func TestSlowReader(t *testing.T) {
 	t.Parallel()
 	r := setup(t, func(o *visitor.Options) { o.Limits.Output, o.Limits.Write = 64<<10, time.Second })
-	ws, err := r.dial(t, origin)
+	ws, err := r.dialBy(t, narrow(), origin)
 	must(t, err)
 	defer func() { _ = ws.CloseNow() }()
 	first, err := json.Marshal(hello("slow"))
@@ -416,16 +416,22 @@ func TestSlowReader(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	large := strings.Repeat("x", 48<<10)
-	var calls sync.WaitGroup
-	for range 300 { // More than the sockets' own buffers hold.
-		calls.Go(func() { _ = tab.Call(ctx, "look.at", map[string]any{"arg": large}, nil) })
+	var callers sync.WaitGroup
+	for range 32 {
+		callers.Go(func() { // Until the sockets' own buffers, of whatever size, are full.
+			for ctx.Err() == nil {
+				call, stop := context.WithTimeout(ctx, 100*time.Millisecond)
+				_ = tab.Call(call, "look.at", map[string]any{"arg": large}, nil)
+				stop()
+			}
+		})
 	}
 	bustest.Until(t, "the slow reader is closed", func() bool {
 		_, there, err := visitor.Find(t.Context(), r.bus, "shop", key)
 		return err == nil && !there
 	})
 	cancel()
-	calls.Wait()
+	callers.Wait()
 	if s := r.gateway.Stats(); s.Slow == 0 && s.Connections > 0 {
 		t.Errorf("%+v", s)
 	}

@@ -116,9 +116,28 @@ func must(t testing.TB, err error) {
 // dial opens a socket that has said nothing yet.
 func (r *rig) dial(t testing.TB, from string) (*websocket.Conn, error) {
 	t.Helper()
+	return r.dialBy(t, nil, from)
+}
+
+// narrow is a client whose sockets take little before somebody reads. The
+// system's own buffers may grow to any size.
+func narrow() *http.Client {
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			err = tcp.SetReadBuffer(16 << 10)
+		}
+		return conn, err
+	}
+	return &http.Client{Transport: &http.Transport{DialContext: dial}}
+}
+
+func (r *rig) dialBy(t testing.TB, client *http.Client, from string) (*websocket.Conn, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	ws, answer, err := websocket.Dial(ctx, "ws://"+r.address+wire.SocketPath, &websocket.DialOptions{HTTPHeader: http.Header{"Origin": {from}}})
+	ws, answer, err := websocket.Dial(ctx, "ws://"+r.address+wire.SocketPath,
+		&websocket.DialOptions{HTTPClient: client, HTTPHeader: http.Header{"Origin": {from}}})
 	if answer != nil && answer.Body != nil {
 		_ = answer.Body.Close()
 	}

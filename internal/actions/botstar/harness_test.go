@@ -231,7 +231,10 @@ func (s *session) catchUp() {
 	runtime.Gosched() // Whoever listens goes first.
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, signal := range s.signals[s.digested:] {
+	for i, signal := range s.signals[s.digested:] {
+		if s.digested+i == 0 && signal.Name == "page.started" {
+			continue // A page begins with a state that knows nothing of it.
+		}
 		botstar.Provider().Digest(s.env.State, signal)
 	}
 	s.digested = len(s.signals)
