@@ -32,6 +32,9 @@ type Env struct {
 	// Takeover returns what the vendor's webhooks have told of the visitor. It is
 	// nil where the executor does not hear them.
 	Takeover func(ctx context.Context) (Takeover, error)
+	// VendorUser returns whom the vendor's webhooks have named with the visitor's
+	// own user id. It is nil where the executor does not hear them.
+	VendorUser func(ctx context.Context) (VendorUser, error)
 	// Repeated says that the command was begun before, by a worker that did not
 	// end it: what it does may be done already.
 	Repeated bool
@@ -188,6 +191,9 @@ type Profile struct {
 	// VendorID is the vendor's own id of the visitor, by which its REST API knows
 	// the person; "" when nobody has told it.
 	VendorID string `json:"vendor_id,omitempty"`
+	// ClearedAt is when the browser was cleared last: what the vendor's webhooks
+	// told before is of another user of the vendor. Zero when it never was.
+	ClearedAt time.Time `json:"cleared_at,omitzero"`
 	// Kept are attributes of an anonymous visitor, for the day on which the
 	// visitor is identified.
 	Kept map[string]any `json:"kept,omitempty"`

@@ -21,3 +21,11 @@ type TakeoverClocks struct {
 	// Session is how long a takeover lasts before it expires.
 	Session time.Duration
 }
+
+// VendorUser is whom the vendor means by a visitor, as its webhooks tell it.
+type VendorUser struct {
+	// ID is the vendor's own id; "" when nobody has told it.
+	ID string
+	// At is when it was told.
+	At time.Time
+}

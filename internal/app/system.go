@@ -257,7 +257,7 @@ func (s *System) join(ctx context.Context, parts Parts) error {
 		Site:    s.cfg.Site, Sites: s.cfg.AllSites, Name: s.cfg.Worker.Name, Version: telemetry.Version(),
 		Actions: s.cfg.Worker.Actions, Lanes: s.cfg.Worker.Lanes, Grace: s.cfg.Worker.Grace,
 		HandOver: s.sessions.HandOver, Lost: s.sessions.Lose, Refused: s.metrics.Refused,
-		Takeover: takeovers{s.bus}.told,
+		Takeover: takeovers{s.bus}.told, VendorUser: takeovers{s.bus}.user,
 		Done: func(_ context.Context, r event.Result) {
 			s.metrics.Command(r.Action, string(r.Status), time.Duration(r.DurationUS)*time.Microsecond)
 		},

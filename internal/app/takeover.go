@@ -10,6 +10,7 @@ import (
 	"github.com/parley-chat/parley/internal/bus"
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
+	webhooks "github.com/parley-chat/parley/internal/ingest/botstar"
 )
 
 // takeovers reads what webhooks have told of visitors and humans. The triggers
@@ -37,23 +38,64 @@ func (t takeovers) told(ctx context.Context, site, session string) (actions.Take
 	return told, nil
 }
 
+// user returns whom the vendor means by the session's visitor: the newest that a
+// webhook has named with the site's own user id.
+func (t takeovers) user(ctx context.Context, site, session string) (actions.VendorUser, error) {
+	var newest actions.VendorUser
+	for _, kind := range webhookKinds() {
+		data, found, err := t.trigger(ctx, kind, site, session)
+		if err != nil {
+			return actions.VendorUser{}, err
+		}
+		if one := userOf(data); found && one.ID != "" && one.At.After(newest.At) {
+			newest = one
+		}
+	}
+	return newest, nil
+}
+
+// webhookKinds are the kinds of triggers that happen to a visitor of the vendor.
+func webhookKinds() []string {
+	return []string{
+		event.KindSubscriber, event.KindAttribute, event.KindCheckpoint, event.KindUserCapture, event.KindTag, event.KindTakeover,
+	}
+}
+
+// userOf returns whom the vendor's own webhook names. A visitor without the
+// site's user id may be another user of the vendor in each browser.
+func userOf(data event.Trigger) actions.VendorUser {
+	if data.Origin == nil || data.Origin.Provider != webhooks.Provider || data.Visitor.UserID == "" {
+		return actions.VendorUser{}
+	}
+	id, _ := data.Properties[webhooks.PropUser].(string)
+	return actions.VendorUser{ID: id, At: data.ReceivedAt}
+}
+
 // last returns when the session's last trigger of the kind happened; zero when
 // there is none. A sender's clock that is ahead of ours counts as ours.
 func (t takeovers) last(ctx context.Context, kind, site, session string) (time.Time, error) {
-	d, found, err := t.bus.Last(ctx, event.TriggerSubject("*", kind, site, session))
-	if err != nil || !found {
+	data, found, err := t.trigger(ctx, kind, site, session)
+	switch {
+	case err != nil || !found:
 		return time.Time{}, err
-	}
-	e, err := d.Envelope()
-	if err != nil {
-		return time.Time{}, fmt.Errorf("reading a trigger: %w", err)
-	}
-	var data event.Trigger
-	if err := json.Unmarshal(e.Data, &data); err != nil {
-		return time.Time{}, fault.New(fault.Malformed, "reading the trigger %s", e.ID).Because(err)
-	}
-	if !data.ReceivedAt.IsZero() && data.ReceivedAt.Before(data.OccurredAt) {
+	case !data.ReceivedAt.IsZero() && data.ReceivedAt.Before(data.OccurredAt):
 		return data.ReceivedAt, nil
 	}
 	return data.OccurredAt, nil
+}
+
+// trigger returns the session's last trigger of the kind.
+func (t takeovers) trigger(ctx context.Context, kind, site, session string) (data event.Trigger, found bool, err error) {
+	d, found, err := t.bus.Last(ctx, event.TriggerSubject("*", kind, site, session))
+	if err != nil || !found {
+		return data, false, err
+	}
+	e, err := d.Envelope()
+	if err != nil {
+		return data, false, fmt.Errorf("reading a trigger: %w", err)
+	}
+	if err := json.Unmarshal(e.Data, &data); err != nil {
+		return data, false, fault.New(fault.Malformed, "reading the trigger %s", e.ID).Because(err)
+	}
+	return data, true, nil
 }

@@ -174,6 +174,65 @@ func TestAUserIsTheVisitorThatItWas(t *testing.T) {
 	}
 }
 
+// Whom BotStar means is told by its own webhooks, under the site's user id only,
+// and the newest counts.
+func TestWhomWebhooksName(t *testing.T) {
+	t.Parallel()
+	h := hear(t)
+	session := event.SessionKey("shop", event.Visitor{UserID: "u-42"})
+	named := func(want string) {
+		t.Helper()
+		got, err := takeovers{h.bus}.user(t.Context(), "shop", session)
+		if err != nil || got.ID != want || got.At.IsZero() != (want == "") {
+			t.Errorf("it is told that %+v, %v, want %q", got, err, want)
+		}
+	}
+	sender := vendor.NewWebhooks(vendor.WebhooksOptions{BotID: "b-1", Hooks: h.hook})
+	happen := func(what vendor.HookEvent, id string, attributes map[string]any) {
+		t.Helper()
+		err := sender.Happen(t.Context(), vendor.Happening{
+			Event: what, Environment: vendor.HookLive, At: time.Now().Add(-time.Hour), User: vendor.HookUser{ID: id, Attributes: attributes},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	named("")
+	happen(vendor.HookTag, "s-1", nil) // Nobody knows yet whose it is.
+	named("")
+	happen(vendor.HookTag, "s-2", map[string]any{"user_id": "u-43"})
+	named("")
+	happen(vendor.HookSubscriber, "s-1", map[string]any{"user_id": "u-42"})
+	named("s-1")
+	happen(vendor.HookCheckpoint, "s-3", map[string]any{"user_id": "u-42"})
+	named("s-3")
+	happen(vendor.HookCapture, "s-1", nil) // The link of before says whose it is.
+	named("s-1")
+	happen(vendor.HookCMSItem, "s-9", map[string]any{"user_id": "u-42"})
+	named("s-1")
+}
+
+// Another source does not say whom BotStar means, whatever it calls its events.
+func TestWhomOtherSourcesName(t *testing.T) {
+	t.Parallel()
+	own := event.Origin{Provider: "botstar"}
+	for name, tt := range map[string]struct {
+		data event.Trigger
+		want string
+	}{
+		"its own":         {event.Trigger{Origin: &own, Visitor: event.Visitor{UserID: "u"}, Properties: map[string]any{"botstar_user_id": "s-1"}}, "s-1"},
+		"nobody's":        {event.Trigger{Visitor: event.Visitor{UserID: "u"}, Properties: map[string]any{"botstar_user_id": "s-1"}}, ""},
+		"another's":       {event.Trigger{Origin: &event.Origin{Provider: "http"}, Visitor: event.Visitor{UserID: "u"}, Properties: map[string]any{"botstar_user_id": "s-1"}}, ""},
+		"of an address":   {event.Trigger{Origin: &own, Visitor: event.Visitor{Email: "a@b.test"}, Properties: map[string]any{"botstar_user_id": "s-1"}}, ""},
+		"without the id":  {event.Trigger{Origin: &own, Visitor: event.Visitor{UserID: "u"}}, ""},
+		"with a wrong id": {event.Trigger{Origin: &own, Visitor: event.Visitor{UserID: "u"}, Properties: map[string]any{"botstar_user_id": 7.0}}, ""},
+	} {
+		if got := userOf(tt.data).ID; got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
 // Forged addresses, from a ledger: of all that are tried none is accepted.
 func TestWebhooksWithAForgedTokenAreRefused(t *testing.T) {
 	t.Parallel()

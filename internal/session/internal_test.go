@@ -142,6 +142,20 @@ func TestRebase(t *testing.T) {
 			actions.Profile{SentFor: "c"},
 		},
 		{
+			"ours cleared the browser, and theirs were told whom the vendor means",
+			actions.Profile{VendorID: "v-1"},
+			actions.Profile{ClearedAt: at(4)},
+			actions.Profile{VendorID: "v-1", ClearedAt: at(2)},
+			actions.Profile{ClearedAt: at(4)},
+		},
+		{
+			"theirs cleared it later",
+			actions.Profile{},
+			actions.Profile{ClearedAt: at(4)},
+			actions.Profile{ClearedAt: at(5)},
+			actions.Profile{ClearedAt: at(5)},
+		},
+		{
 			"the same change",
 			actions.Profile{Kept: bag{"a": 1}},
 			actions.Profile{Kept: bag{"a": 2}, FlushAt: at(3)},

@@ -208,10 +208,13 @@ func rebase(base, ours, theirs actions.Profile) actions.Profile {
 		Kept:    rebaseMap(base.Kept, ours.Kept, theirs.Kept),
 		Pending: rebaseMap(base.Pending, ours.Pending, theirs.Pending),
 		FlushAt: theirs.FlushAt,
-		SentFor: theirs.SentFor, VendorID: theirs.VendorID,
+		SentFor: theirs.SentFor, VendorID: theirs.VendorID, ClearedAt: theirs.ClearedAt,
 	}
 	if ours.VendorID != base.VendorID {
 		merged.VendorID = ours.VendorID
+	}
+	if ours.ClearedAt.After(merged.ClearedAt) {
+		merged.ClearedAt = ours.ClearedAt
 	}
 	if ours.SentFor != base.SentFor {
 		merged.SentFor = ours.SentFor // The call that is running now must not be counted again.

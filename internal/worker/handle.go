@@ -321,5 +321,10 @@ func (w *Worker) env(j *job, lease *session.Lease) actions.Env {
 			return w.o.Takeover(ctx, j.at.Site, j.at.Session)
 		}
 	}
+	if w.o.VendorUser != nil {
+		env.VendorUser = func(ctx context.Context) (actions.VendorUser, error) {
+			return w.o.VendorUser(ctx, j.at.Site, j.at.Session)
+		}
+	}
 	return env
 }

@@ -35,6 +35,9 @@ type Options struct {
 	// Takeover returns what the vendor's webhooks have told of a session's visitor.
 	// Nil means that nobody hears them.
 	Takeover func(ctx context.Context, site, session string) (actions.Takeover, error)
+	// VendorUser returns whom the vendor means by a session's visitor, as its
+	// webhooks have told. Nil means that nobody hears them.
+	VendorUser func(ctx context.Context, site, session string) (actions.VendorUser, error)
 
 	// Name is the worker's name, for results, and for the partitions that it owns:
 	// no two workers of a bus may have the same. "" is "worker".

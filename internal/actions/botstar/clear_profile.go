@@ -16,7 +16,8 @@ type ClearProfileIn struct {
 	// when it is left out.
 	Scope string `json:"scope,omitempty" jsonschema:"enum=browser,enum=remote,enum=both"`
 	// BotStarUserID is BotStar's own id of the visitor, for the scopes remote and
-	// both. What Parley has kept of it when it is left out.
+	// both. What Parley has kept of it, or BotStar's webhooks have told, when it is
+	// left out.
 	BotStarUserID string `json:"botstar_user_id,omitempty" jsonschema:"minLength=1,maxLength=256"`
 }
 
@@ -62,14 +63,12 @@ func runClear(ctx context.Context, env actions.Env, in ClearProfileIn) (actions.
 		return done, unreachable()
 	}
 	if in.remote() {
-		id, err := userID(env, "botstar_user_id", in.BotStarUserID)
+		there, err := clearRemote(ctx, env, in)
+		done.Evidence, done.Advice = there.evidence, there.advice
 		if err != nil {
 			return done, err
 		}
-		if done.Evidence, done.Advice, err = clearRemote(ctx, env, in); err != nil {
-			return done, err
-		}
-		done.Output.RemoteCleared, done.Output.vendorID = true, id
+		done.Output.RemoteCleared, done.Output.vendorID = true, there.id
 	}
 	if in.browser() {
 		if err := in.clearHere(ctx, env, &done); err != nil {
@@ -89,7 +88,8 @@ func (ClearProfileIn) clearHere(ctx context.Context, env actions.Env, done *acti
 	if err != nil {
 		return err
 	}
-	*env.Profile = actions.Profile{Sent: env.Profile.Sent, SentFor: env.Profile.SentFor} // BotStar's budget does not come back.
+	// BotStar's budget does not come back, and its page has another user now.
+	*env.Profile = actions.Profile{Sent: env.Profile.Sent, SentFor: env.Profile.SentFor, ClearedAt: env.Now().UTC()}
 	done.Evidence = append(done.Evidence, evidence(env, "storage", "the browser has cleared the stores and cookies of "+widgetOrigin))
 	done.Output.BrowserCleared, done.Output.Remounted = true, remounted
 	return nil

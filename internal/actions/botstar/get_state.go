@@ -21,9 +21,9 @@ const (
 
 // GetStateIn is the input of botstar.session.get_state.
 type GetStateIn struct {
-	// Include narrows the answer to these groups. Everything is there when it is
-	// left out.
-	Include []string `json:"include,omitempty" jsonschema:"maxItems=3,enum=dom,enum=user,enum=takeover"`
+	// Include narrows the answer to these groups. When it is left out everything is
+	// there that costs no call to BotStar: all but remote.
+	Include []string `json:"include,omitempty" jsonschema:"maxItems=4,enum=dom,enum=user,enum=takeover,enum=remote"`
 	// Wake brings a hibernated session back, so that the page answers. Without it
 	// the record does, and the session sleeps on.
 	Wake bool `json:"wake,omitempty"`
@@ -71,6 +71,9 @@ type StateOut struct {
 	Dom      *DomState      `json:"dom,omitempty"`
 	User     *UserState     `json:"user,omitempty"`
 	Takeover *TakeoverState `json:"takeover,omitempty"`
+	// Remote is what BotStar's REST API says of the visitor. It is there only when
+	// it is included.
+	Remote *RemoteState `json:"remote,omitempty"`
 	// Subscriptions are the ids of the subscriptions that the session holds.
 	Subscriptions List `json:"subscriptions"`
 }
@@ -131,11 +134,12 @@ func getState() actions.Spec {
 		Title: "Fetch session state",
 		Description: "Says what is known of the session: where it is, widget, mode, window, queue, subscriptions, budget, waiting updates, identity, and whether a human is needed. " +
 			"Every field names its origin: the page, Parley's record, or unknown. It changes nothing, and spends no budget. " +
-			"A hibernated session sleeps on, and its record answers, unless wake is true.",
+			"A hibernated session sleeps on, and its record answers, unless wake is true. " +
+			"With remote in include, BotStar's REST API is asked of the visitor as well, where its id is known: that costs a call.",
 		Aliases: names("Fetch session state"),
 		Scope:   event.ClassRead, Plane: actions.PlanePage, Idempotent: true,
 		Timeout:      bounds(10*time.Second, 60*time.Second),
-		Verification: "A second read of the document says the same. Of a hibernated session there is only the record: unverifiable.",
+		Verification: "A second read of the document says the same. Of a hibernated session there is only the record: unverifiable. What BotStar says is of the id that was asked for.",
 		Reasons:      pageReasons(),
 		Asleep:       answersAsleep,
 	}
@@ -181,6 +185,9 @@ func runGetState(ctx context.Context, env actions.Env, in GetStateIn) (actions.D
 			return actions.Done[StateOut]{}, err
 		}
 		out.Takeover = takeover
+	}
+	if slices.Contains(in.Include, "remote") {
+		out.Remote = readRemote(ctx, env)
 	}
 	return actions.Done[StateOut]{Output: out}, nil
 }
@@ -253,7 +260,12 @@ func listOf(attributes map[string]any) List {
 }
 
 func verifyGetState(ctx context.Context, env actions.Env, _ GetStateIn, out StateOut) (actions.Proof, error) {
-	if out.Dom == nil || env.Page == nil {
+	remote := proveRemote(env, out.Remote)
+	switch {
+	case out.Dom != nil && env.Page != nil:
+	case remote != nil && out.Dom == nil && out.User == nil && out.Takeover == nil:
+		return *remote, nil
+	default:
 		return actions.Proof{Verdict: event.Unverifiable}, nil
 	}
 	again, err := readDom(ctx, env)
@@ -263,6 +275,9 @@ func verifyGetState(ctx context.Context, env actions.Env, _ GetStateIn, out Stat
 	proof := actions.Proof{Verdict: event.Confirmed, Evidence: []event.Evidence{evidence(env, "dom", "a second read says the same")}}
 	if !same(again, out.Dom) {
 		proof = actions.Proof{Verdict: event.Unconfirmed, Evidence: []event.Evidence{evidence(env, "dom", "the page changed between two reads")}}
+	}
+	if remote != nil {
+		proof = both(proof, *remote)
 	}
 	return proof, nil
 }

@@ -25,37 +25,54 @@ func blank() map[string]any {
 
 const adviceTags = "the user's tags stay at BotStar: its REST API cannot change them, and no widget runs that could"
 
+// cleared is what became of the user at BotStar.
+type cleared struct {
+	id       string
+	evidence []event.Evidence
+	advice   string
+}
+
 // clearRemote empties what BotStar keeps of the user: the fields by its REST
 // API, which cannot change tags, and the tags by the widget where it runs.
-func clearRemote(ctx context.Context, env actions.Env, in ClearProfileIn) (evidence []event.Evidence, advice string, err error) {
-	a, id, err := OfUser{UserID: in.BotStarUserID}.api(env)
+func clearRemote(ctx context.Context, env actions.Env, in ClearProfileIn) (c cleared, err error) {
+	a, err := rest(env, OfBot{})
 	if err != nil {
-		return nil, "", err
+		return c, err
 	}
-	before, err := a.user(ctx, id)
+	var before User
+	err = onUser(ctx, env, vendorKey, in.BotStarUserID, func(id string) (err error) {
+		c.id = id
+		before, err = a.user(ctx, id)
+		return err
+	})
 	if err != nil {
-		return nil, "", err
+		return c, err
 	}
-	echo := map[string]any{}
-	if evidence, err = a.patchUser(ctx, id, blank(), &echo); err != nil {
-		return evidence, "", err
+	if c.evidence, err = a.patchUser(ctx, c.id, blank(), &map[string]any{}); err != nil {
+		return c, err
 	}
-	tags, _ := before["tags"].([]any)
-	purse := budget{env.Profile, updateAction}
-	switch now := env.Now().UTC(); {
-	case len(tags) == 0:
-	case env.Page == nil || !env.State.Booted || purse.left(now) == 0 || env.Profile.VendorID != "" && id != env.Profile.VendorID:
-		advice = adviceTags
-	default:
-		arg := struct {
-			Attributes Attributes `json:"attributes"`
-		}{Attributes{"tags": []any{}}}
-		if err := env.Do(ctx, "update", arg, nil); err != nil {
-			return evidence, "", fmt.Errorf("clearing the tags: %w", err)
-		}
-		purse.spend(now, env.Key)
+	if tags, _ := before["tags"].([]any); len(tags) > 0 {
+		c.advice, err = clearTags(ctx, env, c.id)
 	}
-	return evidence, advice, nil
+	return c, err
+}
+
+// clearTags has the widget empty the tags of its user. Where it cannot, the
+// advice says so.
+func clearTags(ctx context.Context, env actions.Env, id string) (advice string, err error) {
+	purse, now := budget{env.Profile, updateAction}, env.Now().UTC()
+	other := env.Profile.VendorID != "" && id != env.Profile.VendorID
+	if other || env.Page == nil || !env.State.Booted || purse.left(now) == 0 {
+		return adviceTags, nil
+	}
+	arg := struct {
+		Attributes Attributes `json:"attributes"`
+	}{Attributes{"tags": []any{}}}
+	if err := env.Do(ctx, "update", arg, nil); err != nil {
+		return "", fmt.Errorf("clearing the tags: %w", err)
+	}
+	purse.spend(now, env.Key)
+	return "", nil
 }
 
 // verifyRemote reads the user back: the fields are empty, and there are no tags.

@@ -104,7 +104,7 @@ func runBroadcast(ctx context.Context, env actions.Env, q BroadcastIn) (actions.
 	if err != nil {
 		return done, err
 	}
-	user, err := userID(env, "user_id", q.UserID)
+	user, err := userID(ctx, env, "user_id", q.UserID)
 	if err != nil {
 		return done, err
 	}

@@ -14,26 +14,6 @@ import (
 	"github.com/parley-chat/parley/internal/fault"
 )
 
-// vendorKey is the attribute by which a caller tells BotStar's own id of the
-// visitor. Parley keeps it, and does not send it.
-const vendorKey = "botstar_user_id"
-
-// learnID keeps BotStar's id of the visitor.
-func learnID(env actions.Env, value any) error {
-	id := stringOf(value)
-	if err := checkID(vendorKey, id); err != nil {
-		return err
-	}
-	env.Profile.VendorID = id
-	return nil
-}
-
-// known reports whether BotStar's REST API can be asked about the visitor.
-func known(ctx context.Context, env actions.Env) bool {
-	return env.REST != nil && env.Profile != nil && env.Profile.VendorID != "" &&
-		env.REST.Ready(ctx, env.Site.Name, actions.AccountToken)
-}
-
 // updateDetour changes the visitor by the REST API.
 func updateDetour() *actions.Detour {
 	return &actions.Detour{
@@ -78,8 +58,13 @@ func runUpdateDetour(ctx context.Context, env actions.Env, params json.RawMessag
 	if err != nil {
 		return actions.Outcome{}, actions.Proof{}, err
 	}
-	id, echo := env.Profile.VendorID, map[string]any{}
-	seen, err := a.patchUser(ctx, id, attributes, &echo)
+	var id string
+	var seen []event.Evidence
+	err = onUser(ctx, env, vendorKey, "", func(known string) (err error) {
+		id = known
+		seen, err = a.patchUser(ctx, id, attributes, &map[string]any{})
+		return err
+	})
 	if err != nil {
 		return actions.Outcome{}, actions.Proof{}, err
 	}
@@ -113,13 +98,8 @@ func verifyUpdate(ctx context.Context, env actions.Env, _ UpdateIn, out UpdateOu
 	if len(want) == 0 {
 		return actions.Proof{Verdict: event.Unverifiable}, nil
 	}
-	id := env.Profile.VendorID
 	return readBackWith(ctx, env, updatePauses(), func(ctx context.Context) (glance, error) {
-		a, err := rest(env, OfBot{})
-		if err != nil {
-			return glance{}, err
-		}
-		u, err := a.user(ctx, id)
+		u, err := visitorAt(ctx, env)
 		if err != nil {
 			return glance{}, err
 		}

@@ -28,24 +28,22 @@ type OfUser struct {
 	UserID string `json:"user_id,omitempty" jsonschema:"minLength=1,maxLength=256"`
 }
 
-// userID returns BotStar's id of the user that the command means.
-func userID(env actions.Env, field, given string) (string, error) {
-	id := given
-	if id == "" && env.Profile != nil {
-		id = env.Profile.VendorID
+// on calls the function with the API of the user's bot, and the user's id.
+func (o OfUser) on(ctx context.Context, env actions.Env, do func(a api, id string) error) error {
+	a, err := rest(env, o.OfBot)
+	if err != nil {
+		return err
 	}
-	if id == "" {
-		return "", fault.New(fault.SchemaViolation, "BotStar's id of the visitor is not known").At("/params/"+field).
-			WithFix("give %s, or tell it once by botstar.widget.update with botstar_user_id", field)
-	}
-	return id, checkID(field, id)
+	return onUser(ctx, env, "user_id", o.UserID, func(id string) error { return do(a, id) })
 }
 
-func (o OfUser) api(env actions.Env) (a api, id string, err error) {
-	if a, err = rest(env, o.OfBot); err == nil {
-		id, err = userID(env, "user_id", o.UserID)
-	}
-	return a, id, err
+// visitorAt reads the visitor of the command, whose id is known.
+func visitorAt(ctx context.Context, env actions.Env) (u User, err error) {
+	err = OfUser{}.on(ctx, env, func(a api, id string) (err error) {
+		u, err = a.user(ctx, id)
+		return err
+	})
+	return u, err
 }
 
 // user reads a user.
@@ -65,19 +63,19 @@ func getUser() actions.Spec {
 }
 
 func runGetUser(ctx context.Context, env actions.Env, q GetUserIn) (actions.Done[User], error) {
-	a, id, err := q.api(env)
-	if err != nil {
-		return actions.Done[User]{}, err
-	}
-	u, err := a.user(ctx, id)
+	var done actions.Done[User]
+	err := q.on(ctx, env, func(a api, id string) (err error) {
+		done.Output, err = a.user(ctx, id)
+		return err
+	})
 	if err == nil {
-		recognise(env, u)
+		recognise(env, done.Output)
 	}
-	return actions.Done[User]{Output: u}, err
+	return done, err
 }
 
-func verifyGetUser(_ context.Context, env actions.Env, q GetUserIn, out User) (actions.Proof, error) {
-	id, err := userID(env, "user_id", q.UserID)
+func verifyGetUser(ctx context.Context, env actions.Env, q GetUserIn, out User) (actions.Proof, error) {
+	id, err := userID(ctx, env, "user_id", q.UserID)
 	if err != nil {
 		return actions.Proof{}, err
 	}
@@ -117,15 +115,14 @@ func updateUser() actions.Spec {
 
 func runUpdateUser(ctx context.Context, env actions.Env, q UpdateUserIn) (actions.Done[UpdateUserOut], error) {
 	var done actions.Done[UpdateUserOut]
-	a, id, err := q.api(env)
-	if err != nil {
-		return done, err
-	}
 	if err := checkUserAttributes(q.Attributes); err != nil {
 		return done, err
 	}
-	done.Output = UpdateUserOut{UserID: id, Attributes: map[string]any{}}
-	done.Evidence, err = a.patchUser(ctx, id, q.Attributes, &done.Output.Attributes)
+	err := q.on(ctx, env, func(a api, id string) (err error) {
+		done.Output = UpdateUserOut{UserID: id, Attributes: map[string]any{}}
+		done.Evidence, err = a.patchUser(ctx, id, q.Attributes, &done.Output.Attributes)
+		return err
+	})
 	return done, err
 }
 
