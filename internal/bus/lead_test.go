@@ -58,7 +58,7 @@ func TestOneLeads(t *testing.T) {
 	if term := receive(t, second, "the second leader"); term <= before {
 		t.Errorf("the terms are %d and %d", before, term)
 	}
-	if took := time.Since(left); took > time.Second {
+	if took := time.Since(left); took > 10*time.Second {
 		t.Errorf("the clean change took %s", took)
 	}
 }
@@ -165,7 +165,7 @@ func TestAKilledLeaderIsFollowed(t *testing.T) {
 	receive(t, led, "the next leader")
 	took := time.Since(killed)
 	t.Logf("taken over after %s", took.Round(time.Millisecond))
-	if took > 2*time.Second {
+	if took > 15*time.Second {
 		t.Errorf("the change took %s", took)
 	}
 	_ = process.Wait() // It was killed, and says so.

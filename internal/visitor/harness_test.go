@@ -25,7 +25,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, bustest.Leaks()...) }
 
 const (
-	patience = 15 * time.Second
+	patience = 30 * time.Second
 	origin   = "https://shop.example.test"
 	docs     = "https://docs.example.test"
 	shopKey  = "pk_shop_0123456789"

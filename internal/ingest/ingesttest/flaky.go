@@ -30,14 +30,13 @@ const (
 type Flaky struct {
 	// URL is its address, without a slash at the end.
 	URL string
-	// OnRefusal, if set before the first request, is called whenever the edge
-	// itself refuses one, before the sender is told.
-	OnRefusal func()
-	target    string
-	client    *http.Client
-	fates     []Fate
+
+	target string
+	client *http.Client
+	fates  []Fate
 
 	mu    sync.Mutex
+	told  func() // OnRefusal's
 	count map[Fate]int
 	next  int
 	bad   []string
@@ -135,11 +134,20 @@ func (f *Flaky) forward(r *http.Request, body []byte) (*http.Response, error) {
 	return answer, err
 }
 
+// OnRefusal has a function called whenever the edge itself refuses a request,
+// before the sender is told.
+func (f *Flaky) OnRefusal(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.told = do
+}
+
 func (f *Flaky) note(refusal string) {
 	f.mu.Lock()
 	f.bad = append(f.bad, refusal)
+	told := f.told
 	f.mu.Unlock()
-	if f.OnRefusal != nil {
-		f.OnRefusal()
+	if told != nil {
+		told()
 	}
 }

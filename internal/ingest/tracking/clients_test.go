@@ -193,12 +193,12 @@ func TestClientsWait(t *testing.T) {
 		edge := serve(t)
 		edge.Handler.SetMaintenance(true)
 		way := ingesttest.Break(t, edge.URL, 1)
-		way.OnRefusal = func() {
+		way.OnRefusal(func() {
 			if n := edge.Counted("accepted"); n != 0 {
 				t.Errorf("%d events are stored during maintenance", n)
 			}
 			edge.Handler.SetMaintenance(false)
-		}
+		})
 		checkOnce(t, edge, ingesttest.RunGo(t, "segment", way.URL, writeKey, 1), 6)
 		checkRefusals(t, way, "POST /v1/batch: 503 Service Unavailable")
 	})
