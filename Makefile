@@ -94,6 +94,7 @@ soak: chromium ## the same for MINUTES=30, then soak-ingest; SEED=<n> repeats a 
 .PHONY: soak-ingest
 soak-ingest: ## the long form of the tests of events in and of timers; minutes
 	go test -count=1 -timeout 60m ./internal/ingest ./internal/workflow/engine -soak
+	go test -count=1 -timeout 60m -run '^TestSplitRoles$$' ./internal/app -soak
 
 .PHONY: smoke
 smoke: chromium peers ## each benchmark once, so that none can rot

@@ -57,7 +57,6 @@ func (s *serveCmd) Run(ctx context.Context, c *cli) error {
 		}
 		figures = launch(ctx, cancel, func(ctx context.Context) error { return telemetry.Serve(ctx, log, l, metrics, b.Healthy) })
 	}
-	log.LogAttrs(ctx, slog.LevelInfo, "edge runs", slog.String("address", e.address()), slog.Int("sources", len(cfg.Ingest.Sources)))
 	err = e.serve(ctx)
 	log.LogAttrs(context.WithoutCancel(ctx), slog.LevelInfo, "edge stops", slog.Any("cause", context.Cause(ctx)))
 	if figures != nil {

@@ -58,6 +58,7 @@ func openEdge(ctx context.Context, log *slog.Logger, cfg *Config, env Env, b *bu
 		return nil, fault.New(fault.BadConfig, "listening on ingest.listen").Because(err).
 			WithFix("choose a free address; workers with `worker.roles: [actions, workflows]` leave it to `publisher serve`")
 	}
+	log.LogAttrs(ctx, slog.LevelInfo, "edge runs", slog.String("address", e.address()), slog.Int("sources", len(mounts)))
 	return e, nil
 }
 

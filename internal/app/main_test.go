@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asWorker) != "" {
 		os.Exit(workerProcess())
 	}
+	if os.Getenv(asCommand) != "" {
+		os.Exit(commandProcess())
+	}
 	goleak.VerifyTestMain(m, bustest.Leaks()...)
 }
 
@@ -29,11 +32,24 @@ func TestMain(m *testing.M) {
 // holds a childConfig.
 const asWorker = "PARLEY_TEST_WORKER"
 
+// asCommand is the variable that makes the test binary the worker's command line.
+const asCommand = "PARLEY_TEST_COMMAND"
+
+// commandProcess is what cmd/worker is.
+func commandProcess() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return Worker(ctx, ThisProcess())
+}
+
 // childConfig is what a worker process of a test is started with.
 type childConfig struct {
 	Dir       string            // where parley.yaml is
 	Resolve   map[string]string // leads its browsers to the stand-ins of the test
 	TrustSPKI []string
+	// Roles are what it does; empty means all. Pageless starts no browser.
+	Roles    []string
+	Pageless bool
 }
 
 // workerProcess is the real worker, as `worker run` is, with browsers that are
@@ -54,12 +70,13 @@ func workerProcess() int {
 	if err != nil {
 		return p.fail("worker", err)
 	}
+	cfg.Worker.Roles = child.Roles
 	rules, err := LoadRules(cfg, c.catalog, c.schemas)
 	if err != nil {
 		return p.fail("worker", err)
 	}
 	err = runSystem(ctx, c.logger(cfg.Telemetry), cfg, Parts{
-		Catalog: c.catalog, Schemas: c.schemas, Env: Env{}, Rules: rules, Resolve: child.Resolve, TrustSPKI: child.TrustSPKI,
+		Catalog: c.catalog, Schemas: c.schemas, Env: Env{}, Rules: rules, Resolve: child.Resolve, TrustSPKI: child.TrustSPKI, Pageless: child.Pageless,
 		Started: func(part, detail string) { _, _ = fmt.Fprintln(os.Stdout, "started", part, detail) },
 	})
 	if err != nil {

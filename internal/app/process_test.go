@@ -3,18 +3,14 @@
 package app
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -64,19 +60,6 @@ func (w *world) opened(visitor string) int {
 	return ledger.Count(visitor, botstar.Opened)
 }
 
-// proc is a worker process.
-type proc struct {
-	t       *testing.T
-	command *exec.Cmd
-	ended   chan error
-	ready   chan struct{}
-	scratch string
-
-	mu  sync.Mutex // guards the fields below
-	log strings.Builder
-	url string
-}
-
 // start starts a worker process with the configuration, and returns when it
 // has started its parts.
 func (w *world) start(config string) *proc {
@@ -95,69 +78,9 @@ func (w *world) start(config string) *proc {
 	if err := os.WriteFile(filepath.Join(dir, ConfigFile), []byte(config), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
-	child, err := json.Marshal(childConfig{Dir: dir, Resolve: w.hosts.Resolve(), TrustSPKI: []string{w.hosts.SPKI()}})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	p := &proc{t: w.t, ended: make(chan error, 1), ready: make(chan struct{}), scratch: scratch}
-	p.command = exec.CommandContext(context.WithoutCancel(w.t.Context()), os.Args[0])
-	p.command.Env = append(os.Environ(), asWorker+"="+string(child))
-	out, in := io.Pipe()
-	p.command.Stdout, p.command.Stderr = in, in
-	if err := p.command.Start(); err != nil {
-		w.t.Fatal(err)
-	}
-	go p.read(out)
-	go func() {
-		err := p.command.Wait()
-		_ = in.Close()
-		p.ended <- err
-	}()
-	w.t.Cleanup(func() {
-		_ = p.command.Process.Kill()
-		if w.t.Failed() {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			w.t.Logf("the worker process said:\n%s", p.log.String())
-		}
-	})
-	select {
-	case <-p.ready:
-	case <-time.After(time.Minute):
-		w.t.Fatal("the worker process did not start")
-	}
+	p := startWorker(w.t, childConfig{Dir: dir, Resolve: w.hosts.Resolve(), TrustSPKI: []string{w.hosts.SPKI()}})
+	p.scratch = scratch
 	return p
-}
-
-// read keeps what the process says, and notes that it is ready.
-func (p *proc) read(out io.Reader) {
-	lines := bufio.NewScanner(out)
-	for once := false; lines.Scan(); {
-		p.mu.Lock()
-		p.log.WriteString(lines.Text() + "\n")
-		if rest, ok := strings.CutPrefix(lines.Text(), "started NATS with JetStream "); ok {
-			p.url = rest
-		}
-		p.mu.Unlock()
-		if !once && strings.Contains(lines.Text(), "worker runs") {
-			once = true
-			close(p.ready)
-		}
-	}
-}
-
-// end sends the signal, and returns the exit code when the process has ended.
-func (p *proc) end(signal syscall.Signal) int {
-	p.t.Helper()
-	if err := p.command.Process.Signal(signal); err != nil {
-		p.t.Fatal(err)
-	}
-	select {
-	case <-p.ended: //nolint:errcheck // the exit code tells.
-	case <-time.After(time.Minute):
-		p.t.Fatalf("the process did not end after %s", signal)
-	}
-	return p.command.ProcessState.ExitCode()
 }
 
 // orphans returns the command lines of the process's browsers that still run.
