@@ -20,7 +20,8 @@ const snapshotVersion = 1
 // errForm says that a text is no snapshot.
 var errForm = errors.New("it has another form")
 
-func encodeSnapshot(snap Snapshot) ([]byte, error) {
+// encodeSnapshot appends the form of the snapshot to text.
+func encodeSnapshot(text []byte, snap Snapshot) ([]byte, error) {
 	head := snap
 	size := 1024
 	if snap.Storage != nil {
@@ -35,8 +36,7 @@ func encodeSnapshot(snap Snapshot) ([]byte, error) {
 	if err != nil {
 		return nil, fault.New(fault.InternalError, "encoding a snapshot").Because(err)
 	}
-	text := make([]byte, 0, size+len(raw)+size/8)
-	text = append(text, snapshotVersion)
+	text = append(slices.Grow(text, size+len(raw)+size/8), snapshotVersion)
 	text = append(binary.AppendUvarint(text, uint64(len(raw))), raw...)
 	if snap.Storage == nil {
 		return text, nil

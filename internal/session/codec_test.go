@@ -14,7 +14,7 @@ func TestSnapshotForm(t *testing.T) {
 		{Origin: "https://a.example", Local: map[string]string{"b": "2", "a": "1"}, Session: map[string]string{"": "\xff"}},
 		{Origin: "https://b.example"},
 	}}}
-	text, err := encodeSnapshot(snap)
+	text, err := encodeSnapshot(nil, snap)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +22,7 @@ func TestSnapshotForm(t *testing.T) {
 	if diff := cmp.Diff(snap, got); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	again, err := encodeSnapshot(got)
+	again, err := encodeSnapshot(nil, got)
 	if err != nil || string(again) != string(text) || sumOf(snap) != sumOf(got) {
 		t.Errorf("equal snapshots are encoded alike: %v", err)
 	}
@@ -40,7 +40,7 @@ func FuzzDecodeSnapshot(f *testing.F) {
 	for _, snap := range []Snapshot{
 		{}, {Site: "shop", Storage: &browser.Storage{Origins: []browser.Origin{{Origin: "https://a", Local: map[string]string{"a": "1"}}}}},
 	} {
-		text, err := encodeSnapshot(snap)
+		text, err := encodeSnapshot(nil, snap)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -52,7 +52,7 @@ func FuzzDecodeSnapshot(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := encodeSnapshot(snap)
+		again, err := encodeSnapshot(nil, snap)
 		if err != nil {
 			t.Fatal(err)
 		}

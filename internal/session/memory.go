@@ -185,7 +185,7 @@ func (h *held) snapshot() Snapshot {
 // sumOf names what a snapshot says, whenever it was stored.
 func sumOf(snap Snapshot) [sha256.Size]byte {
 	snap.SavedAt = time.Time{}
-	text, err := encodeSnapshot(snap)
+	text, err := encodeSnapshot(nil, snap)
 	if err != nil {
 		return [sha256.Size]byte{}
 	}

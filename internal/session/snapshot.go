@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/s2"
@@ -81,6 +82,22 @@ type Store struct {
 	kv     Snapshots
 	sealer Sealer
 	life   time.Duration
+	spare  sync.Pool // of *[]byte: what is large and needed for a moment only
+}
+
+// buffer returns an empty buffer, and what gives its memory back.
+func (s *Store) buffer() (*[]byte, func()) {
+	b, ok := s.spare.Get().(*[]byte)
+	if !ok {
+		b = new([]byte)
+	}
+	return b, func() { s.spare.Put(b) }
+}
+
+// room makes the buffer n bytes long, whatever is in them.
+func room(b *[]byte, n int) []byte {
+	*b = slices.Grow((*b)[:0], n)[:n]
+	return *b
 }
 
 // NewStore returns a store. A snapshot ends when it was not written for life,
@@ -89,8 +106,9 @@ func NewStore(kv Snapshots, sealer Sealer, life time.Duration) *Store {
 	return &Store{kv: kv, sealer: sealer, life: max(orElse(life, retain), time.Second)}
 }
 
-// unpack expands what was packed, unless it says that it is too large.
-func unpack(packed []byte) ([]byte, error) {
+// unpack expands what was packed into the buffer, unless it says that it is too
+// large.
+func unpack(into *[]byte, packed []byte) ([]byte, error) {
 	size, err := s2.DecodedLen(packed)
 	if err != nil {
 		return nil, fmt.Errorf("reading the size: %w", err)
@@ -98,7 +116,7 @@ func unpack(packed []byte) ([]byte, error) {
 	if size > maxUnpacked {
 		return nil, fault.New(fault.TooLarge, "it has %d bytes, and %d are the most", size, maxUnpacked)
 	}
-	text, err := s2.Decode(make([]byte, size), packed)
+	text, err := s2.Decode(room(into, size), packed)
 	if err != nil {
 		return nil, fmt.Errorf("expanding: %w", err)
 	}
@@ -127,7 +145,9 @@ func (s *Store) Load(ctx context.Context, site, session string) (Stored, bool, e
 	if err != nil {
 		return at, true, fmt.Errorf("opening the snapshot of session %s: %w", session, err)
 	}
-	text, err := unpack(packed)
+	into, release := s.buffer()
+	defer release()
+	text, err := unpack(into, packed)
 	if err != nil {
 		return at, true, invalid(session, "it cannot be unpacked").Because(err)
 	}
@@ -183,25 +203,36 @@ func (s *Store) Save(ctx context.Context, snap Snapshot, revision uint64) (Store
 // seal packs and seals the snapshot within its bounds.
 func (s *Store) seal(snap Snapshot) (Snapshot, []byte, error) {
 	for {
-		text, err := encodeSnapshot(snap)
-		if err != nil {
-			return snap, nil, err
-		}
-		size := len(text)
-		if size <= maxUnpacked {
-			sealed, err := s.sealer.Seal(s2.Encode(nil, text), about(snap.Site, snap.Session))
-			if err != nil {
-				return snap, nil, fmt.Errorf("sealing a snapshot: %w", err)
-			}
-			if size = len(sealed); size <= maxSnapshot {
-				return snap, sealed, nil
-			}
+		sealed, size, err := s.pack(snap)
+		if err != nil || sealed != nil {
+			return snap, sealed, err
 		}
 		if snap.Storage == nil || len(snap.Storage.Origins) == 0 {
 			return snap, nil, fault.New(fault.TooLarge, "the snapshot of session %s has %d bytes, and %d are the most", snap.Session, size, maxSnapshot)
 		}
 		snap = withoutLargest(snap)
 	}
+}
+
+// pack encodes, compresses and seals the snapshot. The result is nil when it is
+// too large, and the number says how large.
+func (s *Store) pack(snap Snapshot) (sealed []byte, size int, err error) {
+	text, release := s.buffer()
+	defer release()
+	if *text, err = encodeSnapshot((*text)[:0], snap); err != nil || len(*text) > maxUnpacked {
+		return nil, len(*text), err
+	}
+	packed, release := s.buffer()
+	defer release()
+	most := s2.MaxEncodedLen(len(*text))
+	sealed, err = s.sealer.Seal(s2.Encode(room(packed, most), *text), about(snap.Site, snap.Session))
+	if err != nil {
+		return nil, 0, fmt.Errorf("sealing a snapshot: %w", err)
+	}
+	if len(sealed) > maxSnapshot {
+		return nil, len(sealed), nil
+	}
+	return sealed, len(sealed), nil
 }
 
 // withoutLargest leaves out the stores of the origin that has the most.
