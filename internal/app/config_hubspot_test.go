@@ -12,7 +12,7 @@ import (
 func TestHubSpotTarget(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ lines, at string }{
-		{"    settings: {activities: note, watch: 'lifecyclestage, phone', merge: 'false'}\n", ""},
+		{"    settings: {activities: note, merge: 'false'}\n", ""},
 		{"    url: http://127.0.0.1:8080\n", ""},
 		{"    settings: {activities: fax}\n", "crm.targets.hs.settings"},
 		{"    settings: {keys: x}\n", "crm.targets.hs.settings"},

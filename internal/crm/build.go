@@ -151,6 +151,7 @@ func (p *Program) contactOf(v *Visitor) (Contact, error) {
 	if err != nil {
 		return Contact{}, err
 	}
+	p.theirs(v, list)
 	for i, f := range list {
 		if edit, ok := v.Edits[f.Name]; ok {
 			list[i].Value = edit

@@ -40,6 +40,10 @@ func (v *Visitor) happened(in Input) bool {
 	switch in.kind {
 	case event.FactHibernated, event.FactRestored:
 		return false // The tab's life, not the visitor's.
+	case event.FactUserUpdated:
+		if fromCRM(f.Commands) {
+			return false // A CRM said so. It is nothing that the visitor did.
+		}
 	case event.FactSessionEnded:
 		n := len(v.Chats)
 		if n == 0 {
@@ -73,6 +77,9 @@ func (v *Visitor) happened(in Input) bool {
 // did folds a result.
 func (v *Visitor) did(in Input) bool {
 	r, at := in.result, in.at()
+	if strings.HasPrefix(r.CommandSource, "/crm/") {
+		return false
+	}
 	if n := len(v.Chats); n == 0 || !v.Chats[n-1].Open && at.Sub(v.Chats[n-1].LastAt) > gap {
 		return false // The facts begin chats.
 	}

@@ -113,18 +113,30 @@ func (f *FieldSchema) boolean(value any) (any, error) {
 func (f *FieldSchema) time(value any) (any, error) {
 	switch value := value.(type) {
 	case time.Time:
-		return value.UTC(), nil
+		return f.grain(value.UTC()), nil
 	case string:
 		if value == "" {
 			return nil, nil //nolint:nilnil // It clears the field.
 		}
 		for _, layout := range []string{time.RFC3339Nano, time.DateOnly, time.DateTime} {
 			if t, err := time.Parse(layout, value); err == nil {
-				return t.UTC(), nil
+				return f.grain(t.UTC()), nil
 			}
 		}
 	}
 	return nil, f.wrong(value, "a time")
+}
+
+// grain cuts the time to what the CRM keeps of it, so that it is the same when it
+// is read back.
+func (f *FieldSchema) grain(at time.Time) time.Time {
+	switch {
+	case f.Type == Date:
+		return at.Truncate(24 * time.Hour)
+	case f.Seconds:
+		return at.Truncate(time.Second)
+	}
+	return at.Truncate(time.Millisecond)
 }
 
 // textOf writes the value for a person.

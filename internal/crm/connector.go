@@ -57,9 +57,12 @@ type Forgetter interface {
 
 // A ChangeReader tells what others changed in the CRM. It is optional.
 type ChangeReader interface {
-	// Changes returns contacts that changed behind the cursor, oldest first, and
-	// the cursor behind them. The first cursor is "", which means from now on.
-	Changes(ctx context.Context, cursor string) ([]Change, string, error)
+	// Changes returns contacts with a key of ours that changed behind the cursor,
+	// oldest first, and the cursor behind them. The first cursor is "", which means
+	// from now on. One that changed is told at least once behind the cursor, with
+	// all of the named fields that have a value, as they are now. What only we
+	// changed may be told, too: the engine knows it by its values.
+	Changes(ctx context.Context, cursor string, fields []string) ([]Change, string, error)
 }
 
 // A Mapper says which fields are written when the configuration says nothing.
@@ -207,10 +210,12 @@ type Budget struct {
 	Policy    string
 }
 
-// Change is what others changed of a contact in the CRM.
+// Change is a contact that changed in the CRM.
 type Change struct {
 	Ref
-	At     time.Time
+	At time.Time
+	// Seq is the state of ours that the contact has, or 0 when it does not say so.
+	Seq    uint64
 	Fields []Field
 	// By names who changed it as far as the vendor says so, or "".
 	By string
@@ -233,6 +238,8 @@ type FieldSchema struct {
 	ReadOnly bool
 	// Max is the longest text in characters, or 0.
 	Max int
+	// Seconds says that a Time is kept in whole seconds.
+	Seconds bool
 }
 
 // FieldType is the type of a field.

@@ -16,7 +16,8 @@ import (
 type DeadLetter struct {
 	Site    string `json:"site"`
 	Session string `json:"session"`
-	// Kind is contact or activity, and Key the item's.
+	// Kind is contact, activity, or update for what could not come back. Key is the
+	// item's.
 	Kind string `json:"kind"`
 	Key  string `json:"key"`
 	Dead
@@ -27,6 +28,9 @@ func (v *Visitor) rejected() []DeadLetter {
 	var all []DeadLetter
 	if v.Contact.Dead != nil {
 		all = append(all, DeadLetter{v.Site, v.Session, "contact", v.ContactKey(), *v.Contact.Dead})
+	}
+	if v.Refused != nil {
+		all = append(all, DeadLetter{v.Site, v.Session, "update", v.ContactKey(), *v.Refused})
 	}
 	for _, c := range v.Chats {
 		if c.Dead != nil {

@@ -7,9 +7,9 @@ import (
 
 // stats are the figures of a target.
 type stats struct {
-	calls, failed, items, written, retried, rejected, saved, stale, coalesced, folded, commits, refused, bisected atomic.Uint64
-	behind, dirty                                                                                                 atomic.Int64
-	leads                                                                                                         atomic.Bool
+	calls, failed, items, written, retried, rejected, saved, stale, coalesced, folded, commits, refused, bisected, changes, updates, echoes atomic.Uint64
+	behind, dirty                                                                                                                           atomic.Int64
+	leads                                                                                                                                   atomic.Bool
 }
 
 // Figures are what a target counted. Only the leader's rise.
@@ -27,6 +27,9 @@ type Figures struct {
 	// were not needed, Stale those that the CRM had newer, and Bisected the calls
 	// that were halved to find an item.
 	Coalesced, Saved, Stale, Bisected uint64
+	// Changes are contacts that the CRM told as changed, Updates what visitors were
+	// told of it, and Echoes those in which nothing was others'.
+	Changes, Updates, Echoes uint64
 	// Waiting are the visitors whom the CRM does not have as they are.
 	Waiting int64
 	// Behind is how old the last change was when the CRM had it.
@@ -43,6 +46,7 @@ func (t *Target) Figures() Figures {
 		Leads: s.leads.Load(), Folded: s.folded.Load(), Calls: s.calls.Load(), Failed: s.failed.Load(), Written: s.written.Load(),
 		Retried: s.retried.Load(), Rejected: s.rejected.Load(), Coalesced: s.coalesced.Load(), Saved: s.saved.Load(),
 		Stale: s.stale.Load(), Bisected: s.bisected.Load(), Waiting: s.dirty.Load(), Behind: time.Duration(s.behind.Load()),
+		Changes: s.changes.Load(), Updates: s.updates.Load(), Echoes: s.echoes.Load(),
 		Commits: s.commits.Load(), Refused: s.refused.Load(), Health: t.gate.health(time.Now()),
 	}
 }

@@ -37,6 +37,7 @@ type fact struct {
 	Response   string         `json:"response"`
 	Outputs    map[string]any `json:"outputs"`
 	Attributes []string       `json:"attributes"`
+	Commands   []string       `json:"commands"`
 }
 
 // ReadInput reads a message. It is false when the message is nothing that

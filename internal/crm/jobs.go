@@ -63,9 +63,18 @@ func (l *leader) dispatch(ctx context.Context) error {
 	}
 }
 
-// job returns what is to be written of the visitor now; false when that is
-// nothing.
+// job returns what is to be done for the visitor now; false when that is nothing.
 func (l *leader) job(ctx context.Context, e *entry) (job, bool, error) {
+	j, ok, err := l.work(ctx, e)
+	if err == nil && !ok && !e.v.Dirty && e.v.Look {
+		j, ok = l.look(e, j)
+	}
+	return j, ok, err
+}
+
+// work returns what is to be written of the visitor now; false when that is
+// nothing.
+func (l *leader) work(ctx context.Context, e *entry) (job, bool, error) {
 	v := e.v
 	j := job{place: place{v.Site, v.Session}, rev: e.rev, ref: Ref{v.ContactKey(), v.Contact.ID}}
 	tells, why := l.policy().tells(v)
@@ -192,6 +201,8 @@ func (l *leader) landed(ctx context.Context, all []done) error {
 		case e.rev != d.rev:
 			e.since = now
 			l.queue.collect(d.place, now.Add(l.o.Window))
+		case e.v.Look && !d.look:
+			l.queue.put(d.place, now)
 		default:
 			if !e.since.IsZero() {
 				l.s.behind.Store(int64(now.Sub(e.since)))
@@ -210,6 +221,9 @@ func (l *leader) outcome(ctx context.Context, e *entry, d *done, now time.Time) 
 		if next.IsZero() || at.Before(next) {
 			next = at
 		}
+	}
+	if d.look {
+		return l.seen(ctx, e, d, now)
 	}
 	if d.failed != nil {
 		l.s.retried.Add(1)
@@ -271,7 +285,7 @@ func (l *leader) item(ctx context.Context, v *Visitor, kind string, s *sending, 
 		if o.ID == "" {
 			o.ID = s.ID
 		}
-		*s = sending{ID: o.ID, Digest: s.Digest}
+		*s = sending{ID: o.ID, Digest: s.Digest, At: now.UTC()}
 		return time.Time{}
 	case o.Err == nil:
 		o.Err = fault.New(fault.VendorRejects, "the CRM said %s, and not why", o.Status)
@@ -324,6 +338,7 @@ func (v *Visitor) took(d *done) {
 func (v *Visitor) forgotten() {
 	v.Sent, v.Contact, v.Edits, v.Traits, v.Chats, v.Handoffs = nil, sending{}, nil, nil, nil, nil
 	v.Identity, v.Group = event.Visitor{}, ""
+	v.Theirs, v.Look, v.Refused = nil, false, nil
 }
 
 // chat returns the chat of the key, or nil.
@@ -399,6 +414,7 @@ func (v *Visitor) revive(a Ask) {
 	}
 	maps.DeleteFunc(v.Edits, func(_ string, value any) bool { return value == nil })
 	v.Contact.Dead, v.Contact.Attempts, v.Contact.Lost = nil, 0, 0
+	v.Look, v.Refused = v.Look || v.Refused != nil, nil
 	for _, c := range v.Chats {
 		c.Dead, c.Attempts, c.Lost = nil, 0, 0
 	}

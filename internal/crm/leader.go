@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -47,6 +48,8 @@ type leader struct {
 	flying  int // batches
 	past    chan Input
 	resend  chan place // visitors of a backfill
+	heardOf chan told  // what changed in the CRM
+	hearing sync.WaitGroup
 	// endBackfill ends the backfill under way, if there is one.
 	endBackfill context.CancelFunc
 }
@@ -99,7 +102,7 @@ func newLeader(t *Target, program *Program, s store, at Position) *leader {
 	return &leader{
 		Target: t, program: program, memory: newMemory(t.log, s), at: at, writer: &writer{to: t.o.Connector, gate: t.gate, s: &t.s},
 		queue: newQueue(), results: make(chan []done, t.gate.limits.Parallel),
-		saved: time.Now(), past: make(chan Input), resend: make(chan place),
+		saved: time.Now(), past: make(chan Input), resend: make(chan place), heardOf: make(chan told),
 	}
 }
 
@@ -171,6 +174,7 @@ func (l *leader) run(ctx context.Context) error {
 	if l.at.Backfill != nil {
 		l.backfill(writing)
 	}
+	l.hear(writing)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -200,9 +204,9 @@ func (l *leader) turn(ctx, writing, work context.Context, alarm <-chan time.Time
 	if l.saving != nil {
 		saved = l.saving.Done()
 	}
-	in, past, resend := l.inputs, (<-chan Input)(l.past), (<-chan place)(l.resend)
+	in, past, resend, heardOf := l.inputs, (<-chan Input)(l.past), (<-chan place)(l.resend), (<-chan told)(l.heardOf)
 	if len(l.touched) >= fullAt {
-		in, past, resend = inputs{}, nil, nil // Enough for the next save.
+		in, past, resend, heardOf = inputs{}, nil, nil, nil // Enough for the next save.
 	}
 	select {
 	case <-ctx.Done():
@@ -219,6 +223,8 @@ func (l *leader) turn(ctx, writing, work context.Context, alarm <-chan time.Time
 		return false, l.take(writing, i) // What happened before the target began moves no position.
 	case p := <-resend:
 		return false, l.again(writing, p)
+	case t := <-heardOf:
+		return false, l.heard(writing, t)
 	case a := <-in.asks:
 		return false, l.asked(writing, a)
 	case <-alarm:
@@ -230,6 +236,15 @@ func (l *leader) turn(ctx, writing, work context.Context, alarm <-chan time.Time
 func (l *leader) drain() {
 	for ; l.flying > 0; l.flying-- {
 		<-l.results
+	}
+	l.hearing.Wait()
+}
+
+// hear begins to listen to what changes in the CRM, if that goes back.
+func (l *leader) hear(ctx context.Context) {
+	if from, able := l.o.Connector.(ChangeReader); able && l.goesBack() {
+		cursor := l.at.Cursor
+		l.hearing.Go(func() { l.listen(ctx, from, cursor) })
 	}
 }
 
@@ -297,6 +312,7 @@ func (l *leader) take(ctx context.Context, in Input) error {
 	if !e.v.Fold(in) {
 		return nil
 	}
+	l.program.catchUp(e.v)
 	l.changed(e, in.StoredAt)
 	if len(e.v.Former) == former {
 		return nil
@@ -308,6 +324,7 @@ func (l *leader) take(ctx context.Context, in Input) error {
 	}
 	e.v.Into = "" // Whatever it was, it is the living one now.
 	old.v.Into, old.v.Flow = e.v.Session, max(old.v.Flow, in.Sequence)
+	l.program.inherit(e.v, old.v)
 	l.changed(old, in.StoredAt)
 	return nil
 }
@@ -371,6 +388,9 @@ func (l *leader) save(ctx context.Context) error {
 	saving, err := l.store.save(ctx, visitors, l.at)
 	if err != nil {
 		return err
+	}
+	for _, v := range visitors {
+		v.updates = nil
 	}
 	l.saving, l.under, l.touched, l.moved, l.saved = saving, l.touched, nil, false, now
 	return nil

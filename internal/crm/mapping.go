@@ -16,6 +16,10 @@ type Mapping struct {
 	Activity map[string]FieldMapping
 	// Subject is the one line of an activity; "" is "Chat on <site>".
 	Subject string
+	// Back are the visitor's attributes that follow from what others change in the
+	// CRM, by their names: texts with expressions over contact and site, such as
+	// "${contact.plan}". Empty means that nothing comes back.
+	Back map[string]string
 }
 
 // FieldMapping is what one field gets.
@@ -36,6 +40,10 @@ type Program struct {
 	contact, activity []mapped
 	subject           template
 	needs             bool // some field has a rule other than Always
+	// returns are the attributes of the way back, and watched the fields that they
+	// follow from.
+	returns []returned
+	watched map[string]*FieldSchema
 }
 
 // mapped is one field of a program.
@@ -93,6 +101,7 @@ func Compile(m Mapping, schema Schema) (*Program, error) {
 	if p.subject, err = compileText(m.Subject); err != nil {
 		report("subject", err)
 	}
+	p.back(m, schema, report)
 	if len(problems) > 0 {
 		return nil, fault.New(fault.BadConfig, "the mapping is wrong: %s", strings.Join(problems, "; ")).
 			WithFix("correct the fields that the message names; `publisher crm schema` lists those that there are")

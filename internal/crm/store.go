@@ -37,6 +37,8 @@ type Position struct {
 	// At is when the last of them was stored.
 	At   time.Time `json:"at,omitzero"`
 	Term uint64    `json:"term"`
+	// Cursor is how far changes in the CRM were told: see ChangeReader.
+	Cursor string `json:"cursor,omitempty"`
 	// Health is how the CRM was.
 	Health Health `json:"health,omitzero"`
 	// Backfill is the backfill under way, or nil.
@@ -45,10 +47,12 @@ type Position struct {
 
 // store keeps visitors and the position.
 type store interface {
+	// find returns the place of the visitor with the session, if there is one.
+	find(ctx context.Context, session string) (place, bool, error)
 	// load returns the visitors; one who is not known is new.
 	load(ctx context.Context, places []place) (map[place]*Visitor, error)
-	// save begins to store visitors and position, all or nothing. It has read them
-	// when it returns.
+	// save begins to store visitors, their updates, and the position, all or nothing.
+	// It has read them when it returns.
 	save(ctx context.Context, visitors []*Visitor, at Position) (saving, error)
 }
 
@@ -183,6 +187,9 @@ func (w *letters) visitor(v *Visitor) error {
 		v.Buried, errs = true, append(errs, w.put(dead, rejected, 0))
 	case v.Buried:
 		v.Buried, errs = false, append(errs, w.put(dead, nil, tombstone))
+	}
+	for _, msg := range v.updates {
+		w.msgs, w.bytes = append(w.msgs, msg), w.bytes+len(msg.Envelope.Data)+1024
 	}
 	return errors.Join(append(errs, w.put(event.CRMSubject(w.store.target, v.Site, v.Session), v, 0))...)
 }

@@ -31,8 +31,8 @@ type Options struct {
 	Since time.Duration
 	// Parallel bounds the calls at once, below what the connector allows.
 	Parallel int
-	// Back, if set, is given what others changed in the CRM: see ChangeReader.
-	Back func(ctx context.Context, site, session string, attributes map[string]any) error
+	// Return is how what others change in the CRM comes back.
+	Return Return
 }
 
 const (
@@ -111,7 +111,11 @@ func (t *Target) Program(ctx context.Context) (*Program, Schema, error) {
 	if err != nil {
 		return nil, schema, fmt.Errorf("reading the schema of %s: %w", t.o.Name, err)
 	}
-	p, err := Compile(t.mapping(schema), schema)
+	m := t.mapping(schema)
+	if err := t.backFits(m); err != nil {
+		return nil, schema, err
+	}
+	p, err := Compile(m, schema)
 	return p, schema, err
 }
 

@@ -24,10 +24,14 @@ const (
 // vars are what an expression sees: see Visitor.vars.
 type vars map[string]any
 
-// names of the variables.
+// variables are what an expression of the mapping sees.
 func variables() []string {
 	return []string{"site", "session", "visitor", "traits", "group", "record", "chats", "first_seen_at", "last_seen_at"}
 }
+
+// returning are what an expression of the way back sees: the fields of the
+// contact by the CRM's names.
+func returning() []string { return []string{"site", "contact"} }
 
 // template is a text with expressions.
 type template struct{ parts []part }
@@ -37,27 +41,44 @@ type part struct {
 	literal string
 	way     []string
 	program cel.Program
+	// fields are the contact's that an expression of the way back reads; one that
+	// does not say which it reads has "".
+	fields []string
 }
 
-// language is the language of mappings: plain CEL with strings and optional
-// values. It reads no clock, so a mapping gives the same answer each time.
+// language is plain CEL with strings and optional values. It reads no clock, so a
+// mapping gives the same answer each time.
+type language struct {
+	names func() []string
+	env   func() (*cel.Env, error)
+}
+
+// The languages: of the mapping, and of the way back.
 //
-//nolint:gochecknoglobals // It is made once and never changed.
-var language = sync.OnceValues(func() (*cel.Env, error) {
-	options := []cel.EnvOption{
-		ext.Strings(), cel.OptionalTypes(), cel.CrossTypeNumericComparisons(true), cel.ParserExpressionSizeLimit(maxExpression),
-	}
-	for _, name := range variables() {
-		options = append(options, cel.Variable(name, cel.DynType))
-	}
-	return cel.NewEnv(options...)
-})
+//nolint:gochecknoglobals // They are made once and never changed.
+var outward, inward = newLanguage(variables), newLanguage(returning)
+
+// newLanguage returns the language whose expressions see the names.
+func newLanguage(names func() []string) language {
+	return language{names, sync.OnceValues(func() (*cel.Env, error) {
+		options := []cel.EnvOption{
+			ext.Strings(), cel.OptionalTypes(), cel.CrossTypeNumericComparisons(true), cel.ParserExpressionSizeLimit(maxExpression),
+		}
+		for _, name := range names() {
+			options = append(options, cel.Variable(name, cel.DynType))
+		}
+		return cel.NewEnv(options...)
+	})}
+}
 
 // wayForm is a plain way to a value, which needs no CEL.
 var wayForm = regexp.MustCompile(`^[a-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$`)
 
 // compileText compiles a text with expressions between ${ and }.
-func compileText(text string) (template, error) {
+func compileText(text string) (template, error) { return outward.text(text) }
+
+// text compiles a text with expressions of the language between ${ and }.
+func (l language) text(text string) (template, error) {
 	var t template
 	for text != "" {
 		before, rest, found := strings.Cut(text, "${")
@@ -71,7 +92,7 @@ func compileText(text string) (template, error) {
 		if end < 0 {
 			return t, fault.New(fault.BadConfig, "an expression begins with ${ and has no }")
 		}
-		p, err := compileExpression(strings.TrimSpace(rest[:end]))
+		p, err := l.expression(strings.TrimSpace(rest[:end]))
 		if err != nil {
 			return t, err
 		}
@@ -104,24 +125,24 @@ func closing(text string) int {
 	return -1
 }
 
-func compileExpression(source string) (part, error) {
-	env, err := language()
+func (l language) expression(source string) (part, error) {
+	env, err := l.env()
 	if err != nil {
 		return part{}, fmt.Errorf("preparing CEL: %w", err)
 	}
 	ast, issues := env.Compile(source)
 	if issues.Err() != nil {
 		return part{}, fault.New(fault.BadConfig, "${%s}: %s", source, firstLine(issues.Err().Error())).
-			WithFix("an expression sees %s", strings.Join(variables(), ", "))
+			WithFix("an expression sees %s", strings.Join(l.names(), ", "))
 	}
 	if wayForm.MatchString(source) {
-		return part{way: strings.Split(source, ".")}, nil
+		return part{way: strings.Split(source, "."), fields: fieldsIn(ast)}, nil
 	}
 	program, err := env.Program(ast, cel.CostLimit(costLimit))
 	if err != nil {
 		return part{}, fault.New(fault.BadConfig, "${%s}: %s", source, err)
 	}
-	return part{program: program}, nil
+	return part{program: program, fields: fieldsIn(ast)}, nil
 }
 
 // firstLine returns the message of an error of CEL without its picture.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/parley-chat/parley/internal/bus"
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
 )
@@ -52,6 +53,14 @@ type Visitor struct {
 	Sent    map[string]string `json:"sent,omitzero"`
 	// Joined counts the former sessions that the CRM knows of.
 	Joined int `json:"joined,omitempty"`
+	// Theirs are fields that others wrote in the CRM, and of which the visitor was
+	// told. Look says that the CRM may have more of them, and Updates counts what was
+	// told. Refused is why something could not be, or nil.
+	Theirs  map[string]theirs `json:"theirs,omitempty"`
+	Look    bool              `json:"look,omitempty"`
+	Updates uint64            `json:"updates,omitempty"`
+	Refused *Dead             `json:"refused,omitempty"`
+	updates []bus.FlowMsg     // to be stored with the visitor
 	// Edits are values that a person set when replaying.
 	Edits map[string]any `json:"edits,omitempty"`
 	// Dirty says that the CRM may not have everything, and Marked that the bus has
@@ -73,6 +82,8 @@ type sending struct {
 	Next     time.Time `json:"next,omitzero"`
 	Unsure   bool      `json:"unsure,omitempty"`
 	Error    string    `json:"error,omitempty"`
+	// At is when it was last written.
+	At time.Time `json:"at,omitzero"`
 	// Lost counts how often the vendor did not have the ID any more.
 	Lost int `json:"lost,omitempty"`
 	// Dead is why it is not tried any more, or nil.

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/parley-chat/parley/internal/bus"
 	"github.com/parley-chat/parley/internal/event"
 )
 
@@ -29,6 +30,7 @@ type world struct {
 // memoryStore keeps visitors as JSON, as the bus does.
 type memoryStore struct {
 	visitors map[place][]byte
+	updates  []bus.FlowMsg
 	at       Position
 	saves    int
 	largest  int
@@ -49,6 +51,15 @@ func (s *memoryStore) load(_ context.Context, places []place) (map[place]*Visito
 	return found, nil
 }
 
+func (s *memoryStore) find(_ context.Context, session string) (place, bool, error) {
+	for p := range s.visitors {
+		if p.session == session {
+			return p, true, nil
+		}
+	}
+	return place{}, false, nil
+}
+
 // saved is a save that is done.
 type saved struct{}
 
@@ -67,6 +78,7 @@ func (s *memoryStore) save(_ context.Context, visitors []*Visitor, at Position) 
 			return nil, err
 		}
 		s.visitors[place{v.Site, v.Session}] = data
+		s.updates = append(s.updates, v.updates...)
 		s.largest = max(s.largest, len(data))
 	}
 	s.at, s.saves = at, s.saves+1
@@ -76,7 +88,13 @@ func (s *memoryStore) save(_ context.Context, visitors []*Visitor, at Position) 
 // newWorld starts a target in the bubble of the test.
 func newWorld(t *testing.T, crm *ledger, o Options) *world {
 	t.Helper()
-	o.Name, o.Connector = "local", crm
+	return newWorldOf(t, crm, crm, o)
+}
+
+// newWorldOf starts a target of a connector that keeps its ledger in crm.
+func newWorldOf(t *testing.T, crm *ledger, c Connector, o Options) *world {
+	t.Helper()
+	o.Name, o.Connector = "local", c
 	target, err := New(slog.New(slog.DiscardHandler), nil, o)
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ type job struct {
 	place   place
 	rev     uint64 // the state that it was made of
 	forget  bool
+	look    bool     // nothing is written, and the contact is read
 	contact *Contact // nil when the CRM has it
 	ref     Ref      // of the contact
 	// fields are what the contact says, before rules.
@@ -37,6 +38,7 @@ type done struct {
 	// failed says that calls as a whole failed, and their items are to come again.
 	failed error
 	unsure bool
+	found  *Contact // by a look, or nil
 }
 
 // writer brings jobs to a connector. It may be used by many goroutines, for
@@ -62,6 +64,7 @@ func (w *writer) write(ctx context.Context, jobs []job) []done {
 			contacts, at[j.contact.Key] = append(contacts, *j.contact), i
 		}
 	}
+	w.looks(ctx, all)
 	w.forget(ctx, forget, func(key string, o Outcome, err error) { all[at[key]].took(&o, err) })
 	w.contacts(ctx, contacts, func(key string, o Outcome, err error) { all[at[key]].took(&o, err) })
 	type spot struct{ job, activity int }

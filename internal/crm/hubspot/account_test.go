@@ -97,7 +97,8 @@ func TestChanges(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 25, 10, 0, 0, 0, time.UTC)
 	clock := func() time.Time { return now }
-	r := newRig(t, vendor.Options{Now: clock, Lag: 5 * time.Second}, hubspot.Options{Now: clock, Watch: []string{"plan", "lifecyclestage"}, App: "4711"})
+	watched := []string{"plan", "lifecyclestage"}
+	r := newRig(t, vendor.Options{Now: clock, Lag: 5 * time.Second}, hubspot.Options{Now: clock, App: "4711"})
 	var contacts []crm.Contact
 	for _, name := range names(120) {
 		contacts = append(contacts, contact(name, 1, "pro", ""))
@@ -107,7 +108,7 @@ func TestChanges(t *testing.T) {
 	for _, record := range r.Records("contacts") {
 		ids[record.Properties["parley_key"]] = record.ID
 	}
-	_, cursor, err := r.crm.Changes(t.Context(), "")
+	_, cursor, err := r.crm.Changes(t.Context(), "", watched)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,13 +116,16 @@ func TestChanges(t *testing.T) {
 	poll := func() {
 		t.Helper()
 		for range 20 {
-			changes, next, err := r.crm.Changes(t.Context(), cursor)
+			changes, next, err := r.crm.Changes(t.Context(), cursor, watched)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, c := range changes {
 				for _, f := range c.Fields {
-					value, _ := f.Value.(string)
+					value, some := f.Value.(string)
+					if !some {
+						continue
+					}
 					told[c.Key+" "+f.Name+" "+value]++
 				}
 				if c.By != "CRM_UI:userId:42" || c.ID != ids[c.Key] || c.At.IsZero() {
@@ -152,7 +156,8 @@ func TestChanges(t *testing.T) {
 	r.upsert(own)
 	r.Edit("contacts", ids[keyOf(names(2)[1])], map[string]string{"lifecyclestage": "lead"})
 	r.Edit("contacts", "", map[string]string{"email": "stranger@example.test", "plan": "x"})
-	wanted[keyOf(names(2)[1])+" lifecyclestage lead"] = 1
+	wanted[keyOf(names(2)[1])+" lifecyclestage lead"]++
+	wanted[keyOf(names(2)[1])+" plan edited"]++ // All are told that were asked for.
 	now = now.Add(10 * time.Second)
 	poll()
 	poll()
@@ -162,7 +167,7 @@ func TestChanges(t *testing.T) {
 	if len(cursor) > 20_000 {
 		t.Errorf("the cursor has %d bytes", len(cursor))
 	}
-	if _, _, err := r.crm.Changes(t.Context(), "{"); err == nil {
+	if _, _, err := r.crm.Changes(t.Context(), "{", watched); err == nil {
 		t.Error("a broken cursor is taken")
 	}
 }
@@ -255,7 +260,7 @@ func TestTokens(t *testing.T) {
 // ours holds it, or what people wrote.
 func TestCanary(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, vendor.Options{}, hubspot.Options{Watch: []string{"plan"}})
+	r := newRig(t, vendor.Options{}, hubspot.Options{})
 	r.upsert(contact("warm", 1, "x", ""))
 	secret := "very-private@example.test"
 	calls := map[string]func() error{
@@ -270,7 +275,7 @@ func TestCanary(t *testing.T) {
 		},
 		"forget": func() error { _, err := r.crm.Forget(t.Context(), []crm.Ref{{Key: "x", ID: "1"}}); return err },
 		"changes": func() error {
-			_, _, err := r.crm.Changes(t.Context(), `{"at":1}`)
+			_, _, err := r.crm.Changes(t.Context(), `{"at":1}`, []string{"plan"})
 			return err
 		},
 	}

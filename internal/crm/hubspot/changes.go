@@ -32,8 +32,8 @@ type cursor struct {
 }
 
 // Changes implements crm.ChangeReader by polling the search, for contacts with a
-// key of ours.
-func (c *Connector) Changes(ctx context.Context, text string) ([]crm.Change, string, error) {
+// key of ours. What only our app changed is left out, where its id is known.
+func (c *Connector) Changes(ctx context.Context, text string, fields []string) ([]crm.Change, string, error) {
 	if text == "" {
 		now := c.o.Now().UnixMilli()
 		return nil, (&cursor{At: now, From: now}).String(), nil
@@ -54,7 +54,7 @@ func (c *Connector) Changes(ctx context.Context, text string) ([]crm.Change, str
 	for i := range fresh {
 		ids[i] = fresh[i].ID
 	}
-	full, err := c.readHistory(ctx, "", ids, []string{c.o.Key}, c.o.Watch)
+	full, err := c.readHistory(ctx, "", ids, append([]string{c.o.Key, c.o.Seq}, fields...), fields)
 	if err != nil {
 		return nil, text, err
 	}
@@ -64,7 +64,7 @@ func (c *Connector) Changes(ctx context.Context, text string) ([]crm.Change, str
 			if full[j].ID != fresh[i].ID {
 				continue
 			}
-			if change, ok := c.change(s, &full[j], time.UnixMilli(cur.since(full[j].ID))); ok {
+			if change, ok := c.change(s, &full[j], time.UnixMilli(cur.since(full[j].ID)), fields); ok {
 				changes = append(changes, change)
 			}
 		}
@@ -107,32 +107,40 @@ func (c *Connector) changed(ctx context.Context, cur cursor) ([]object, error) {
 	return nil, nil
 }
 
-// change returns what others changed of the watched properties since then.
-func (c *Connector) change(s *schema, o *object, since time.Time) (crm.Change, bool) {
-	change := crm.Change{Ref: crm.Ref{Key: o.get(c.o.Key), ID: o.ID}}
-	for _, name := range c.o.Watch {
-		versions := o.History[name]
-		if len(versions) == 0 {
-			continue
-		}
-		newest := slices.MaxFunc(versions, func(a, b version) int { return a.Timestamp.Compare(b.Timestamp) })
-		if !newest.Timestamp.After(since) || c.o.App != "" && newest.SourceID == c.o.App {
-			continue
-		}
-		change.Fields = append(change.Fields, crm.Field{Name: name, Value: s.value(name, newest.Value), Rule: crm.Always})
-		if newest.Timestamp.After(change.At) {
+// change returns the properties as they are, when others changed one of them since
+// then.
+func (c *Connector) change(s *schema, o *object, since time.Time, fields []string) (crm.Change, bool) {
+	change := crm.Change{Ref: crm.Ref{Key: o.get(c.o.Key), ID: o.ID}, Seq: o.seq(c.o.Seq)}
+	for _, name := range slices.Sorted(slices.Values(fields)) {
+		change.Fields = append(change.Fields, crm.Field{Name: name, Value: s.value(name, o.get(name)), Rule: crm.Always})
+		newest := latestOf(o.History[name])
+		if c.others(newest, since) && newest.Timestamp.After(change.At) {
 			change.At, change.By = newest.Timestamp, newest.SourceType+":"+newest.SourceID
 		}
 	}
-	slices.SortFunc(change.Fields, func(a, b crm.Field) int { return compare(a.Name, b.Name) })
-	return change, len(change.Fields) > 0
+	return change, !change.At.IsZero()
 }
 
-func compare(a, b string) int {
-	if a < b {
-		return -1
+// others reports whether others made the version since then.
+func (c *Connector) others(v version, since time.Time) bool {
+	return v.Timestamp.After(since) && (c.o.App == "" || v.SourceID != c.o.App)
+}
+
+// latestOf returns the newest version, or the zero value.
+func latestOf(versions []version) version {
+	if len(versions) == 0 {
+		return version{}
 	}
-	return 1
+	return slices.MaxFunc(versions, func(a, b version) int { return a.Timestamp.Compare(b.Timestamp) })
+}
+
+// seq returns the sequence that the record has of ours, or 0.
+func (o *object) seq(name string) uint64 {
+	n, err := strconv.ParseUint(o.get(name), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // since returns the time up to which the contact's changes were told.

@@ -43,8 +43,6 @@ type Options struct {
 	// NoMerge leaves two contacts alone that turn out to be one person. Otherwise
 	// one that we made, and that has no e-mail address, is merged into the other.
 	NoMerge bool
-	// Watch are the properties whose changes by others are told.
-	Watch []string
 	// App is the id of our app at HubSpot, whose own changes are not told.
 	App string
 	// Rate is the calls per second, and Burst how many may come at once: of calls

@@ -45,16 +45,6 @@ func settings() map[string]setting {
 			o.NoMerge = !merge
 			return nil
 		},
-		"watch": func(o *Options, value string) error {
-			for name := range strings.SplitSeq(value, ",") {
-				name = strings.TrimSpace(name)
-				if !propertyForm.MatchString(name) {
-					return fault.New(fault.BadConfig, "%q is not the internal name of a property", name)
-				}
-				o.Watch = append(o.Watch, name)
-			}
-			return nil
-		},
 		"rate": func(o *Options, value string) error {
 			rate, err := strconv.ParseFloat(value, 64)
 			if err != nil || rate <= 0 || rate > 100 {
