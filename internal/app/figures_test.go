@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/parley-chat/parley/internal/telemetry"
+	"github.com/parley-chat/parley/internal/visitor"
 )
 
 // TestFiguresAreExplained holds docs/operations.md: every figure of the process
@@ -18,7 +19,7 @@ func TestFiguresAreExplained(t *testing.T) {
 	}
 	s := &System{}
 	seen := map[string]bool{}
-	for _, figures := range [][]telemetry.Figure{s.ownership(), s.residency(), s.browsers()} {
+	for _, figures := range [][]telemetry.Figure{s.ownership(), s.residency(), s.browsers(), gatewayFigures((*visitor.Gateway)(nil).Stats)} {
 		for _, f := range figures {
 			seen[f.Name] = true
 			if !strings.Contains(string(text), "`"+f.Name+"`") {
@@ -32,7 +33,7 @@ func TestFiguresAreExplained(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) < 24 {
+	if len(seen) < 40 {
 		t.Errorf("there are %d figures", len(seen))
 	}
 }

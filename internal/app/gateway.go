@@ -71,6 +71,7 @@ func openGateway(
 	if err != nil {
 		return nil, fmt.Errorf("making the gateway: %w", err)
 	}
+	metrics.Watch(gatewayFigures(g.Stats)...)
 	var config net.ListenConfig
 	if g.listener, err = config.Listen(ctx, "tcp", cfg.Gateway.Listen); err != nil {
 		return nil, fault.New(fault.BadConfig, "listening on gateway.listen").Because(err).WithFix("choose a free address")

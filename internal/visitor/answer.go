@@ -44,7 +44,7 @@ func (g *Gateway) answer(ctx context.Context, site, session string, body []byte)
 	case askFind, askTell:
 		return json.Marshal(here) //nolint:wrapcheck // Texts can always be written.
 	case askStop:
-		c.send(wire.Stop{T: wire.KindStop, Reason: "revoked"}) //nolint:contextcheck // It is written by the connection's own goroutine.
+		c.send(wire.Stop{T: wire.KindStop, Reason: "revoked"})
 		c.close(closing{wire.CloseToken, "the connection is revoked"})
 		return json.Marshal(here) //nolint:wrapcheck // As above.
 	case askCall:
@@ -83,7 +83,7 @@ func (g *Gateway) call(ctx context.Context, e *entry, ask call) ([]byte, error) 
 		if ask.Key != "" {
 			frame.Seq = e.number(ask.ID)
 		}
-		e.conn.send(frame) //nolint:contextcheck // As above.
+		e.conn.send(frame)
 	}
 	e.mu.Unlock()
 	timer := time.NewTimer(min(time.Duration(ask.DeadlineMS)*time.Millisecond, maxDeadline))

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +12,13 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/parley-chat/parley/internal/visitor/wire"
+)
+
+// ping and pong are how nearly all frames of an idle page are written: nobody
+// need read or write them as JSON.
+const (
+	ping = `{"t":"` + wire.KindPing + `"}`
+	pong = `{"t":"` + wire.KindPong + `"}`
 )
 
 // maxReason is the most bytes of a close frame's reason.
@@ -25,20 +30,22 @@ type closing struct {
 	why  string
 }
 
-// conn is one WebSocket connection. A goroutine reads it; another one writes
-// while there is something to write.
+// conn is one WebSocket connection. A goroutine reads it, and writes what answers
+// a frame at once; another one writes while there is more to write.
 type conn struct {
-	g  *Gateway
-	ws *websocket.Conn
-	ip string
+	g      *Gateway
+	ws     *websocket.Conn
+	socket socket
+	ip     string
 	// origin is the page's, which the site must have.
 	origin string
 	began  time.Time
 	heard  atomic.Int64 // when the last frame came, in nanoseconds
-	// reading is since when a message has been coming, or 0.
-	reading atomic.Int64
-	greeted atomic.Bool
-	pings   atomic.Int64 // control frames since the last sweep
+	// reading is since when a message has been coming, and sending since when a
+	// frame has been leaving; or 0.
+	reading, sending atomic.Int64
+	greeted          atomic.Bool
+	control          atomic.Int64 // control frames since the last sweep
 
 	// These are set by the hello, before the connection is the visitor's.
 	site  *Site
@@ -61,79 +68,118 @@ type conn struct {
 	last    *closing // how it ends, after what is in out
 }
 
-// run reads frames until the connection ends.
+// run takes frames until the connection ends. A frame that is work makes the
+// goroutine's stack grow, and it would stay so while the page is silent: another
+// goroutine goes on after it.
 func (c *conn) run() {
-	defer c.g.ended(c)
-	for {
-		data, end := c.read()
-		if end == nil {
-			end = c.g.frame(c, data)
-		}
-		if end != nil {
+	for light := true; light; {
+		var end *closing
+		if light, end = c.take(); end != nil {
 			c.close(*end)
+			c.g.ended(c)
 			return
 		}
 	}
+	c.g.work.Go(c.run)
 }
 
-// read returns the next message. The connection has ended by itself when the
-// code is 0.
-func (c *conn) read() ([]byte, *closing) {
+// take reads the next message and works on it. Light says that it was hardly any
+// work. The connection has ended by itself when the code is 0.
+func (c *conn) take() (light bool, end *closing) {
 	// Without a deadline of its own: the sweep closes what is silent for too long.
 	kind, r, err := c.ws.Reader(context.Background())
 	if err != nil {
-		return nil, c.broken(err)
+		return false, broken(err)
 	}
+	buffer := c.g.pool.take()
+	defer c.g.pool.give(buffer)
 	now := c.g.o.Now()
 	c.reading.Store(now.UnixNano())
-	data, err := io.ReadAll(r)
+	err = c.socket.whole(buffer, r)
 	c.reading.Store(0)
 	if err != nil {
-		return nil, c.broken(err)
+		return false, broken(err)
 	}
 	c.heard.Store(now.UnixNano())
+	if end := c.check(kind, buffer.Bytes(), now); end != nil {
+		return false, end
+	}
+	data := buffer.Bytes()
+	if end = c.g.frame(c, data, now); end != nil && end.code == wire.CloseProtocol && !json.Valid(data) {
+		end = &closing{wire.CloseInvalid, "the text is no JSON"}
+	}
+	return string(data) == ping, end
+}
+
+// check refuses what is no frame, or one too many.
+func (c *conn) check(kind websocket.MessageType, data []byte, now time.Time) *closing {
 	switch {
 	case !c.frames.take(now, wire.FramesRate, wire.FramesBurst, 1):
 		c.g.seen.flooded.Add(1)
-		return nil, &closing{wire.ClosePolicy, "too many frames"}
+		return &closing{wire.ClosePolicy, "too many frames"}
 	case kind != websocket.MessageText:
-		return nil, &closing{wire.CloseProtocol, "frames are text"}
+		return &closing{wire.CloseProtocol, "frames are text"}
 	case !utf8.Valid(data):
-		return nil, &closing{wire.CloseInvalid, "the text is no UTF-8"}
-	case !json.Valid(data):
-		return nil, &closing{wire.CloseInvalid, "the text is no JSON"}
+		return &closing{wire.CloseInvalid, "the text is no UTF-8"}
 	}
-	return data, nil
+	return nil
 }
 
 // broken says how a connection ends that cannot be read any more.
-func (c *conn) broken(err error) *closing {
-	if errors.Is(err, websocket.ErrMessageTooBig) {
-		c.g.seen.malformed.Add(1)
+func broken(err error) *closing {
+	switch {
+	case errors.Is(err, websocket.ErrMessageTooBig):
 		return &closing{wire.CloseTooBig, "the frame is too large"}
+	case errors.Is(err, errFragments):
+		return &closing{wire.CloseProtocol, errFragments.Error()}
 	}
 	return &closing{}
 }
 
+// counted notes a control frame. It is false when there are too many, and no
+// answer is due.
+func (c *conn) counted() bool { return c.control.Add(1) <= wire.FramesBurst }
+
 // send queues the frame. A page that does not read loses its connection.
 func (c *conn) send(frame any) {
-	data, err := json.Marshal(frame)
-	if err != nil {
-		c.g.log.LogAttrs(context.Background(), slog.LevelError, "writing a frame", slog.Any("err", err))
-		return
-	}
+	data := text(frame)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.last != nil {
+	c.queue(data)
+	c.wake()
+}
+
+// text returns the frame as it is sent. Every frame can be written: its parts
+// are texts, numbers, and what was read as JSON.
+func text(frame any) []byte {
+	data, _ := json.Marshal(frame) //nolint:errchkjson // As above.
+	return data
+}
+
+// reply queues the frame too, and writes it when nobody else does. Only the
+// reader calls it: it waits for the page, which reads no further meanwhile.
+func (c *conn) reply(data []byte) {
+	c.mu.Lock()
+	c.queue(data)
+	mine := !c.writing
+	c.writing = true
+	c.mu.Unlock()
+	if mine {
+		c.write()
+	}
+}
+
+// queue puts the frame behind the others. The caller holds the lock.
+func (c *conn) queue(data []byte) {
+	if c.last != nil || len(data) == 0 {
 		return
 	}
-	if c.waiting += len(data); c.waiting > c.g.o.Limits.Output {
-		c.g.seen.slow.Add(1)
-		c.out, c.last = nil, &closing{wire.CloseBusy, "the page does not read"}
-	} else {
+	if c.waiting += len(data); c.waiting <= c.g.o.Limits.Output {
 		c.out = append(c.out, data)
+		return
 	}
-	c.wake()
+	c.g.seen.slow.Add(1)
+	c.out, c.last = nil, &closing{wire.CloseBusy, "the page does not read"}
 }
 
 // close ends the connection after what was queued has left. The first call
@@ -155,51 +201,84 @@ func (c *conn) wake() {
 	}
 }
 
-// write writes until nothing is queued.
+// write writes until nothing is queued. Whoever calls it has set writing.
 func (c *conn) write() {
 	for {
-		c.mu.Lock()
-		if len(c.out) == 0 {
-			last := c.last
-			c.writing = last != nil // Nothing is written any more after that.
-			c.out = nil
-			c.mu.Unlock()
-			if last != nil {
-				c.finish(*last)
-			}
+		next, last := c.next()
+		switch {
+		case next != nil:
+			c.wrote(next, c.put(next))
+		case last != nil:
+			c.finish(*last)
+			return
+		default:
 			return
 		}
-		next := c.out[0]
-		c.out[0] = nil
-		c.out = c.out[1:]
-		c.mu.Unlock()
-		ctx, cancel := context.WithTimeout(context.Background(), c.g.o.Limits.Write)
-		err := c.ws.Write(ctx, websocket.MessageText, next)
-		cancel()
-		c.mu.Lock()
-		c.waiting -= len(next)
-		if err != nil {
-			if c.last == nil {
-				c.last = &closing{}
-			}
-			c.out = nil
-		}
-		c.mu.Unlock()
+	}
+}
+
+// next returns what is to be written, or else how the connection ends. When
+// neither is so, nobody writes any more; after the end nobody ever does.
+func (c *conn) next() ([]byte, *closing) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.out) == 0 {
+		c.out, c.writing = nil, c.last != nil
+		return nil, c.last
+	}
+	next := c.out[0]
+	c.out[0] = nil
+	c.out = c.out[1:]
+	return next, nil
+}
+
+// put writes a frame. It has no deadline of its own: the sweep breaks off what
+// takes too long.
+func (c *conn) put(data []byte) error {
+	c.sending.Store(c.g.o.Now().UnixNano())
+	defer c.sending.Store(0)
+	return c.ws.Write(context.Background(), websocket.MessageText, data) //nolint:wrapcheck // It ends the connection, whatever it is.
+}
+
+// wrote takes note that the frame has left, or that none ever will again.
+func (c *conn) wrote(data []byte, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting -= len(data)
+	if err == nil {
+		return
+	}
+	c.out = nil
+	if c.last == nil {
+		c.last = &closing{}
 	}
 }
 
 // finish closes the connection. The page is given a moment to hear the code,
 // and nobody waits for its answer.
 func (c *conn) finish(end closing) {
+	c.g.seen.end(end.code)
 	if end.code == 0 {
 		_ = c.ws.CloseNow() // It is gone already.
 		return
 	}
-	c.g.closed(end.code)
 	if len(end.why) > maxReason {
 		end.why = end.why[:maxReason]
 	}
 	_ = c.ws.Close(websocket.StatusCode(end.code), end.why) // It is bounded by the library: 5 s.
+}
+
+// sweep closes the connection if it is stale, and breaks it off if its page does
+// not read.
+func (c *conn) sweep(now time.Time) {
+	if begun := c.sending.Load(); begun != 0 && now.UnixNano()-begun > int64(c.g.o.Limits.Write) {
+		c.g.seen.slow.Add(1)
+		_ = c.socket.Close() // What writes ends, and closes the rest.
+		return
+	}
+	if end := c.stale(now); end != nil {
+		c.close(*end)
+	}
 }
 
 // stale says how a connection ends that has been silent for too long, or whose
@@ -210,7 +289,7 @@ func (c *conn) stale(now time.Time) *closing {
 	switch begun := c.reading.Load(); {
 	case begun != 0 && since(begun) > l.Hello:
 		return &closing{wire.CloseProtocol, "a frame that does not end"}
-	case c.pings.Swap(0) > wire.FramesBurst:
+	case c.control.Swap(0) > wire.FramesBurst:
 		return &closing{wire.ClosePolicy, "too many control frames"}
 	case !c.greeted.Load() && now.Sub(c.began) > l.Hello:
 		return &closing{wire.CloseProtocol, "no hello came"}

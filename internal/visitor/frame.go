@@ -3,35 +3,52 @@ package visitor
 import (
 	"encoding/json"
 	"net/url"
+	"time"
 
 	"github.com/parley-chat/parley/internal/visitor/wire"
 )
 
 // frame takes one frame of the page. It returns how the connection ends, or nil.
-func (g *Gateway) frame(c *conn, data []byte) *closing {
+func (g *Gateway) frame(c *conn, data []byte, now time.Time) *closing {
 	g.seen.frames.Add(1)
 	if !c.greeted.Load() {
 		return g.greet(c, data)
 	}
-	now := g.o.Now()
+	if end := g.within(c, now); end != nil {
+		return end
+	}
+	if string(data) == ping {
+		c.reply([]byte(pong))
+		return nil
+	}
+	return g.heed(c, data)
+}
+
+// within refuses a frame that is one too many of its visitor, address or site.
+func (g *Gateway) within(c *conn, now time.Time) *closing {
 	c.e.mu.Lock()
 	within := c.e.rate.take(now, g.o.Limits.Visitor, 4*g.o.Limits.Visitor, 1)
 	c.e.mu.Unlock()
-	if !within {
+	switch {
+	case !within:
 		g.seen.flooded.Add(1)
 		return &closing{wire.ClosePolicy, "too many frames of the visitor"}
-	}
-	if !g.ips.take(c.ip, now) || !g.bySite.take(c.site.Name, now) {
+	case !g.ips.take(c.ip, now) || !g.bySite.take(c.site.Name, now):
 		g.seen.flooded.Add(1)
 		return &closing{wire.CloseBusy, "too much to do"}
 	}
+	return nil
+}
+
+// heed does what a frame says.
+func (g *Gateway) heed(c *conn, data []byte) *closing {
 	var head wire.Head
 	if json.Unmarshal(data, &head) != nil {
 		return misshapen
 	}
 	switch head.T {
 	case wire.KindPing:
-		c.send(wire.Head{T: wire.KindPong})
+		c.reply([]byte(pong))
 	case wire.KindAnswer:
 		return g.answered(c, data)
 	case wire.KindSignal, wire.KindTrack:
@@ -58,10 +75,20 @@ func (g *Gateway) answered(c *conn, data []byte) *closing {
 	}
 	c.e.mu.Lock()
 	defer c.e.mu.Unlock()
-	if c.e.conn != c || !c.e.settle(a.ID, replied{c.life, a.JSON}) {
+	if c.e.conn == c && c.e.settle(a.ID, replied{c.life, a.JSON}) {
+		g.seen.answers.Add(1)
+		g.asked(c)
+	} else {
 		g.seen.dropped.Add(1)
 	}
 	return nil
+}
+
+// asked makes up for a frame that we have asked for: who answers as fast as he is
+// asked floods nobody. The caller holds the entry's lock.
+func (g *Gateway) asked(c *conn) {
+	c.frames.give(wire.FramesBurst)
+	c.e.rate.give(4 * g.o.Limits.Visitor)
 }
 
 // said takes a signal or a track.

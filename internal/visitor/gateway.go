@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -49,31 +48,8 @@ type Gateway struct {
 	ips     *buckets // frames, by address
 	bySite  *buckets // frames, by site
 	work    sync.WaitGroup
+	pool    pool
 	seen    counters
-}
-
-// counters are what a gateway has done since its start.
-type counters struct {
-	opened, refused, forged, replayed, origins, flooded, malformed, slow atomic.Int64
-	frames, calls, signals, facts, tracks, dropped, handed               atomic.Int64
-}
-
-// Stats are what a gateway has done since its start, and what it holds.
-type Stats struct {
-	// Connections are open; Visitors are remembered.
-	Connections, Visitors int
-	// Opened counts connections that were welcomed, Refused those that were not:
-	// of them Forged by a token or an identity that is not good, Replayed by a
-	// token that was used before, and Origins by the page's origin.
-	Opened, Refused, Forged, Replayed, Origins int64
-	// Flooded, Malformed and Slow count connections that were closed for what they
-	// sent, and did not read.
-	Flooded, Malformed, Slow int64
-	// Frames came in. Calls went out. Signals and Tracks were taken, Facts stored,
-	// and Dropped came to nothing.
-	Frames, Calls, Signals, Facts, Tracks, Dropped int64
-	// Handed counts connections that gave way to another one of their visitor.
-	Handed int64
 }
 
 // New returns a gateway that holds nothing yet.
@@ -120,19 +96,6 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mux.ServeHTTP(w, r)
 }
 
-// Stats returns the gateway's counters.
-func (g *Gateway) Stats() Stats {
-	s := Stats{
-		Opened: g.seen.opened.Load(), Refused: g.seen.refused.Load(), Forged: g.seen.forged.Load(),
-		Replayed: g.seen.replayed.Load(), Origins: g.seen.origins.Load(), Flooded: g.seen.flooded.Load(),
-		Malformed: g.seen.malformed.Load(), Slow: g.seen.slow.Load(), Frames: g.seen.frames.Load(),
-		Calls: g.seen.calls.Load(), Signals: g.seen.signals.Load(), Facts: g.seen.facts.Load(),
-		Tracks: g.seen.tracks.Load(), Dropped: g.seen.dropped.Load(), Handed: g.seen.handed.Load(),
-	}
-	s.Connections, s.Visitors = g.hub.count()
-	return s
-}
-
 // Serve holds connections on the listener until ctx ends. Then it lets nobody in
 // any more, asks the pages to connect elsewhere, at a moment of their own choice
 // within Options.Drain, closes who is left, and returns when everything that was
@@ -172,9 +135,7 @@ func (g *Gateway) sweep(ctx context.Context, served <-chan error) error {
 		}
 		now := g.o.Now()
 		for _, c := range g.hub.all() {
-			if end := c.stale(now); end != nil {
-				c.close(*end)
-			}
+			c.sweep(now)
 		}
 		g.hub.forget(now)
 		for _, b := range []*buckets{g.connect, g.ips, g.bySite} {
@@ -189,6 +150,7 @@ func (g *Gateway) drain() {
 	for _, c := range g.hub.close() {
 		if c.greeted.Load() {
 			c.send(wire.Drain{T: wire.KindDrain, AfterMS: g.o.Drain.Milliseconds()})
+			g.seen.drained.Add(1)
 		}
 	}
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -223,28 +185,27 @@ func (g *Gateway) socket(w http.ResponseWriter, r *http.Request) {
 	ip, origin, now := g.address(r), r.Header.Get("Origin"), g.o.Now()
 	switch {
 	case !g.anyOrigin(origin):
-		g.seen.refused.Add(1)
-		g.seen.origins.Add(1)
+		g.seen.refuse(byOrigin)
 		http.Error(w, "this origin may not connect", http.StatusForbidden)
 		return
 	case !g.connect.take(ip, now):
-		g.seen.refused.Add(1)
-		g.seen.flooded.Add(1)
+		g.seen.refuse(byRate)
 		w.Header().Set("Retry-After", "5")
 		http.Error(w, "too many connections at once", http.StatusTooManyRequests)
 		return
 	case !g.hub.room(ip):
-		g.seen.refused.Add(1)
+		g.seen.refuse(byRoom)
 		w.Header().Set("Retry-After", "10")
 		http.Error(w, "no room", http.StatusServiceUnavailable)
 		return
 	}
-	c := &conn{g: g, ip: ip, origin: origin, began: now}
+	c := &conn{g: g, ip: ip, origin: origin, began: now, socket: socket{seen: &g.seen}}
 	c.heard.Store(now.UnixNano())
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+	ws, err := websocket.Accept(&handshake{w, &c.socket}, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // The origin is checked above, more strictly.
 		CompressionMode:    websocket.CompressionDisabled,
-		OnPingReceived:     func(context.Context, []byte) bool { return c.pings.Add(1) <= wire.FramesBurst },
+		OnPingReceived:     func(context.Context, []byte) bool { return c.counted() },
+		OnPongReceived:     func(context.Context, []byte) { c.counted() },
 	})
 	if err != nil {
 		g.hub.vacate(ip)
@@ -254,6 +215,7 @@ func (g *Gateway) socket(w http.ResponseWriter, r *http.Request) {
 	c.ws = ws
 	if !g.hub.join(c) {
 		g.hub.vacate(ip)
+		g.seen.refuse(byRoom)
 		_ = ws.Close(wire.CloseGoing, "the gateway stops")
 		return
 	}
@@ -283,16 +245,6 @@ func (g *Gateway) hold(e *entry) {
 	}
 	if err := g.tabs.Hold(e.site.Name, e.session); err != nil {
 		g.log.LogAttrs(g.life, slog.LevelWarn, "a visitor's tab cannot be reached", slog.String("session", e.session), slog.Any("err", err))
-	}
-}
-
-// closed counts why connections are closed.
-func (g *Gateway) closed(code int) {
-	switch code {
-	case wire.CloseProtocol, wire.CloseInvalid, wire.CloseTooBig:
-		g.seen.malformed.Add(1)
-	case wire.CloseReplaced:
-		g.seen.handed.Add(1)
 	}
 }
 

@@ -22,6 +22,8 @@ const (
 	proofWithin = 5 * time.Second
 )
 
+var errReplayed = errors.New("the nonce is taken")
+
 // greet answers the first frame: it checks who the visitor is, and makes the
 // connection his.
 func (g *Gateway) greet(c *conn, data []byte) *closing {
@@ -31,22 +33,21 @@ func (g *Gateway) greet(c *conn, data []byte) *closing {
 	}
 	if h.V != wire.Version {
 		c.send(wire.Stop{T: wire.KindStop, Reason: "version"})
-		return g.refuse(closing{wire.CloseRefused, "another version of the protocol"})
+		return g.refuse(bySite, closing{wire.CloseRefused, "another version of the protocol"})
 	}
 	if !legalID(h.Life) || !legalID(h.Tab) || len(h.URL) > wire.MaxURL || len(h.Epoch) > wire.MaxID || len(h.AnonymousID) > wire.MaxName {
 		return &closing{wire.CloseProtocol, "a hello with fields that are missing or too long"}
 	}
 	site := g.sites[h.Key]
 	if site == nil {
-		return g.refuse(closing{wire.CloseRefused, "no site has this key"})
+		return g.refuse(bySite, closing{wire.CloseRefused, "no site has this key"})
 	}
 	if !slices.Contains(site.Origins, c.origin) {
-		g.seen.origins.Add(1)
-		return g.refuse(closing{wire.CloseRefused, "the site has no such origin"})
+		return g.refuse(byOrigin, closing{wire.CloseRefused, "the site has no such origin"})
 	}
 	if !site.Config.Enabled {
 		c.send(wire.Stop{T: wire.KindStop, Reason: "disabled"})
-		return g.refuse(closing{wire.CloseRefused, "the site is switched off"})
+		return g.refuse(bySite, closing{wire.CloseRefused, "the site is switched off"})
 	}
 	ctx, cancel := context.WithTimeout(g.life, proofWithin)
 	defer cancel()
@@ -59,8 +60,8 @@ func (g *Gateway) greet(c *conn, data []byte) *closing {
 	return g.welcome(c, v, h)
 }
 
-func (g *Gateway) refuse(end closing) *closing {
-	g.seen.refused.Add(1)
+func (g *Gateway) refuse(why refusal, end closing) *closing {
+	g.seen.refuse(why)
 	return &end
 }
 
@@ -68,10 +69,14 @@ func (g *Gateway) refuse(end closing) *closing {
 func (g *Gateway) unproved(ctx context.Context, site *Site, err error) *closing {
 	if !errors.Is(err, fault.New(fault.NotAuthentic, "")) {
 		g.log.LogAttrs(ctx, slog.LevelWarn, "a visitor cannot be let in", slog.String("site", site.Name), slog.Any("err", err))
-		return g.refuse(closing{wire.CloseBusy, "come again"})
+		return g.refuse(byBus, closing{wire.CloseBusy, "come again"})
 	}
 	g.log.LogAttrs(ctx, slog.LevelDebug, "a visitor is not let in", slog.String("site", site.Name), slog.Any("err", err))
-	return g.refuse(closing{wire.CloseToken, fault.From(err).Message})
+	why := byIdentity
+	if errors.Is(err, errReplayed) {
+		why = byReplay
+	}
+	return g.refuse(why, closing{wire.CloseToken, fault.From(err).Message})
 }
 
 // prove finds out who the visitor is: whom the customer's backend says, else
@@ -104,8 +109,7 @@ func (g *Gateway) use(ctx context.Context, grant Grant) error {
 		Subject: event.InboxSubject(event.Key(Source, "token/"+grant.Nonce)), Create: true, TTL: g.o.TokenLife + time.Minute,
 	}})
 	if errors.Is(err, fault.New(fault.AlreadyStored, "")) {
-		g.seen.replayed.Add(1)
-		return fault.New(fault.NotAuthentic, "the token was used before")
+		return fault.New(fault.NotAuthentic, "the token was used before").Because(errReplayed)
 	}
 	return err
 }
@@ -135,8 +139,11 @@ func (g *Gateway) welcome(c *conn, v event.Visitor, h wire.Hello) *closing {
 	e.mu.Unlock()
 	c.greeted.Store(true)
 	g.seen.opened.Add(1)
+	if h.Epoch != "" || h.Token != "" {
+		g.seen.returned.Add(1)
+	}
 	g.hold(e) // Before the page hears: whoever it tells finds it.
-	c.send(answer)
+	c.reply(text(answer))
 	if loser != nil {
 		loser.close(replaced)
 	}

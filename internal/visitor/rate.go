@@ -28,6 +28,9 @@ func (b *bucket) take(now time.Time, rate, burst, n float64) bool {
 	return true
 }
 
+// give gives one token back.
+func (b *bucket) give(burst float64) { b.level = min(burst, b.level+1) }
+
 // buckets are token buckets by name, as many as are in use. Whoever has been
 // silent long enough to have a full bucket is forgotten.
 type buckets struct {

@@ -90,7 +90,7 @@ func (g *Gateway) beacon(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	for _, item := range inOrder(b) {
-		if !g.ips.take(ip, now) || !g.take(e, b.Life, b.URL, item) {
+		if !g.ips.take(ip, now) || !g.take(e, b.Life, b.URL, item) { //nolint:contextcheck // It is stored when the request has ended, too.
 			g.seen.dropped.Add(1)
 		}
 	}
