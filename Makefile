@@ -77,7 +77,7 @@ compose: ## check docker-compose.yml against the Compose schema
 	go -C tools/compose test -count=1 ./...
 
 .PHONY: bench
-bench: chromium-full peers ## the figures, each beside its reference; ONLY=<name> for one
+bench: chromium-full peers postgres ## the figures, each beside its reference; ONLY=<name> for one
 	go run ./bench $(if $(ONLY),-only $(ONLY)) $(ARGS)
 
 .PHONY: cluster-test
@@ -86,18 +86,22 @@ cluster-test: chromium ## three NATS servers and three workers, hurt and judged 
 	go run ./bench/cluster -mode pages -for 30s $(if $(SEED),-seed $(SEED))
 
 .PHONY: soak
-soak: chromium ## the same for MINUTES=30, then soak-ingest; SEED=<n> repeats a run
+soak: chromium ## the same for MINUTES=30, then soak-ingest and soak-crm; SEED=<n> repeats a run
 	go run ./bench/cluster -for $(or $(MINUTES),30)m $(if $(SEED),-seed $(SEED)) $(ARGS)
 	go run ./bench/cluster -mode pages -for $(or $(MINUTES),30)m $(if $(SEED),-seed $(SEED)) $(ARGS)
-	$(MAKE) soak-ingest
+	$(MAKE) soak-ingest soak-crm
 
 .PHONY: soak-ingest
 soak-ingest: ## the long form of the tests of events in and of timers; minutes
 	go test -count=1 -timeout 60m ./internal/ingest ./internal/workflow/engine -soak
 	go test -count=1 -timeout 60m -run '^TestSplitRoles$$' ./internal/app -soak
 
+.PHONY: soak-crm
+soak-crm: postgres ## the long form of the faults of CRMs and of the vault; half an hour
+	go test -count=1 -timeout 60m ./internal/crm/... ./internal/vault -soak
+
 .PHONY: smoke
-smoke: chromium peers ## each benchmark once, so that none can rot
+smoke: chromium peers postgres ## each benchmark once, so that none can rot
 	go test -tags browser -run='^$$' -bench=. -benchtime=1x ./...
 	go run ./bench -smoke
 

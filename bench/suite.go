@@ -70,7 +70,7 @@ func suite() []benchmark {
 		warmAction(), warmThroughput(), coldSession(), coldFullPage(), busPath(), codec(),
 		memoryHeld(), rehydrate(), sessionsLogical(), failover(), ownershipCost(), scaleOut(), snapshots(),
 		ingestBatch(), ingestSingle(), eventCommand(), eventPath(), timersWaiting(), backtesting(),
-		restAction(), visitorIdle(),
+		restAction(), crmRecord(), crmSustained(), crmCalls(), visitorIdle(),
 	}
 }
 

@@ -89,6 +89,10 @@ const (
 	// PerEvent is how long the engine of workflows takes for an event that lies
 	// there, in microseconds.
 	PerEvent = "us_per_event"
+	// CallsPerThousand is how many calls a vendor gets for a thousand events.
+	CallsPerThousand = "calls_per_thousand_events"
+	// SessionsPerSecond is how many sessions a second became records.
+	SessionsPerSecond = "sessions_per_second"
 	// TimerMemory and TimerDisk are how many bytes a timer that waits takes.
 	TimerMemory = "memory_bytes_per_timer"
 	TimerDisk   = "disk_bytes_per_timer"

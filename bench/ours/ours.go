@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/parley-chat/parley/bench/contend"
 	"github.com/parley-chat/parley/bench/message"
@@ -66,6 +67,14 @@ func Start(s contend.Setup) (contend.Job, error) {
 		return startRESTCalls()
 	case "rest-bus":
 		return startRESTBus(ctx, s)
+	case "crm-record-sqlite", "crm-record-postgres":
+		return startCRMRecord(ctx, s, strings.TrimPrefix(s.Job, "crm-record-"))
+	case "crm-sustained-sqlite", "crm-sustained-postgres":
+		return startCRMSustained(ctx, s, strings.TrimPrefix(s.Job, "crm-sustained-"))
+	case "crm-loop-sqlite", "crm-loop-postgres":
+		return startCRMLoop(ctx, s, strings.TrimPrefix(s.Job, "crm-loop-"))
+	case "crm-calls":
+		return startCRMCalls(ctx, s)
 	case "visitor-idle":
 		return startVisitorIdle(ctx, s)
 	case "codec":

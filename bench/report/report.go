@@ -80,6 +80,8 @@ const (
 	RestoresShort Measure = contend.RestoresShort
 	RestoresLong  Measure = contend.RestoresLong
 	PerEvent      Measure = contend.PerEvent
+	PerThousand   Measure = contend.CallsPerThousand
+	Sustained     Measure = contend.SessionsPerSecond
 	TimerMemory   Measure = contend.TimerMemory
 	TimerDisk     Measure = contend.TimerDisk
 	PeakFirst     Measure = contend.PeakFirst
@@ -94,7 +96,7 @@ func measures() []Measure {
 	return []Measure{
 		MemoryHeld, P99One, PerWorker, FailoverKill, FailoverStop, FailoverPause,
 		P50, P99, PerSecond, PerCPU, CPU, ClientCPU, BrowserCPU, RestoresShort, RestoresLong,
-		PerEvent, TimerMemory, TimerDisk, PeakFirst, PeakSecond, ConnectionMemory, ConnectionCPU,
+		PerEvent, PerThousand, Sustained, TimerMemory, TimerDisk, PeakFirst, PeakSecond, ConnectionMemory, ConnectionCPU,
 	}
 }
 
@@ -133,6 +135,10 @@ func (m Measure) title() string {
 		return "restores, 30 min"
 	case PerEvent:
 		return "time per event"
+	case PerThousand:
+		return "calls per 1,000 events"
+	case Sustained:
+		return "sessions per second"
 	case TimerMemory:
 		return "memory per timer"
 	case TimerDisk:
@@ -152,7 +158,7 @@ func (m Measure) title() string {
 // show writes a value with its unit.
 func (m Measure) show(v float64) string {
 	switch m {
-	case PerSecond, PerCPU, PerWorker:
+	case PerSecond, PerCPU, PerWorker, Sustained:
 		return number(v) + "/s"
 	case MemoryHeld, PeakFirst, PeakSecond:
 		return number(v/(1<<20)) + "MiB"
@@ -166,7 +172,7 @@ func (m Measure) show(v float64) string {
 			return number(v/1e3) + "ms"
 		}
 		return number(v) + "us"
-	case RestoresShort, RestoresLong:
+	case RestoresShort, RestoresLong, PerThousand:
 	}
 	return number(v)
 }

@@ -44,8 +44,9 @@ type Connector struct {
 // OpenSQLite opens the file, which is made when it is missing, and brings its
 // tables up to date: it is ours alone.
 func OpenSQLite(ctx context.Context, path string) (*Connector, error) {
-	// Immediate transactions wait for one another instead of failing in the middle.
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(10000)&_pragma=foreign_keys(OFF)&_txlock=immediate")
+	// Immediate transactions wait for one another instead of failing in the middle. A
+	// commit is flushed: the bus remembers for good what the database has.
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(10000)&_pragma=foreign_keys(OFF)&_txlock=immediate")
 	if err != nil {
 		return nil, fault.New(fault.BadConfig, "opening the database %s", path).Because(err)
 	}

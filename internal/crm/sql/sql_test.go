@@ -257,7 +257,7 @@ func TestSetupShowsTheTables(t *testing.T) {
 	t.Parallel()
 	server := startPostgres(t)
 	server.open() // It is up, and has the tables.
-	c, err := sql.OpenPostgres(server.address + "&search_path=other")
+	c, err := sql.OpenPostgres(server.Address() + "&search_path=other")
 	if err != nil {
 		t.Fatal(err)
 	}
