@@ -15,6 +15,9 @@ type Provider struct {
 	Name    string
 	Actions []Spec
 	Driver  Driver
+	// Further are the drivers of pages of another kind, such as webviews, by name.
+	// In a visitor's own tab they share the document with Driver.
+	Further map[string]Driver
 	// Hosts are the vendor's host names that a session's page may reach, beside
 	// the site's own.
 	Hosts []string

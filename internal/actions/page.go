@@ -47,6 +47,22 @@ type Driver struct {
 	Look string
 }
 
+// Further returns the page as one of [Provider.Further] drives it, where several
+// drivers share a document: the visitor's own tab. Each has its own functions,
+// order and fence.
+func Further(p Page, driver string) Page { return further{p, driver + "/"} }
+
+type further struct {
+	Page
+
+	prefix string
+}
+
+// Call implements Page: the function's name begins with the driver's.
+func (f further) Call(ctx context.Context, name string, arg, out any) error {
+	return f.Page.Call(ctx, f.prefix+name, arg, out) //nolint:wrapcheck // It is the page's own.
+}
+
 // Signal is what a driver reports, as it comes from [Page.Events].
 type Signal struct {
 	// Name is a fact's name without the provider, or a name that the provider

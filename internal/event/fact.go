@@ -107,7 +107,10 @@ type UserUpdated struct {
 // UserCleared says that the visitor's profile was cleared.
 type UserCleared struct {
 	Occurrence
+	// Browser says that everything was cleared that the widget has stored in the
+	// browser; Page, that the page's part was, which is all that a page can do.
 	Browser bool `json:"browser"`
+	Page    bool `json:"page,omitempty"`
 	Remote  bool `json:"remote"`
 }
 

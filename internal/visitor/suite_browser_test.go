@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"slices"
 	"strings"
@@ -38,6 +39,7 @@ const chatHost = "chat.example.test"
 type world struct {
 	*rig
 	vendor *vendor.Standin
+	shop   http.Handler // its pages without the tag
 	pool   *browser.Pool
 	hosts  []string
 }
@@ -59,6 +61,7 @@ func newWorld(t testing.TB, change ...func(*visitor.Options)) *world {
 	w.vendor = vendor.New(vendor.Options{})
 	hosts := maps.Clone(w.vendor.Hosts())
 	maps.Copy(hosts, shop.New().Hosts())
+	w.shop = hosts[shop.Host]
 	hosts[chatHost] = w.gateway
 	hosts[shop.Host] = http.HandlerFunc(w.page)
 	log := slog.New(slog.DiscardHandler)
@@ -84,7 +87,7 @@ func newWorld(t testing.TB, change ...func(*visitor.Options)) *world {
 }
 
 // page is a page of the shop that carries the tag, for the visitor whom the query
-// names: the shop's backend says so.
+// names: the shop's backend says so. Its webview pages carry it too.
 func (w *world) page(out http.ResponseWriter, r *http.Request) {
 	tag, err := snippet.Tag(snippet.Site{Key: shopKey, Gateway: "https://" + chatHost, Provider: "botstar", Consent: snippet.ConsentGiven})
 	if err != nil {
@@ -98,9 +101,21 @@ func (w *world) page(out http.ResponseWriter, r *http.Request) {
 		return
 	}
 	stub, rest, _ := strings.Cut(tag, "</script>")
+	tag = stub + ";parley.identify(" + string(who) + ")</script>" + rest
+	body := "<!doctype html><html><head>" + tag + `</head><body><h1>shop</h1><div class="chatbot-container"></div></body></html>`
+	if r.URL.Path != "/" {
+		body = strings.Replace(w.original(r), "</head>", tag+"</head>", 1)
+	}
 	out.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = io.WriteString(out, "<!doctype html><html><head>"+stub+";parley.identify("+string(who)+")</script>"+rest+
-		`</head><body><h1>shop</h1><div class="chatbot-container"></div></body></html>`)
+	_, _ = io.WriteString(out, body)
+}
+
+// original is the shop's own page.
+func (w *world) original(r *http.Request) string {
+	plain, seen := r.Clone(r.Context()), httptest.NewRecorder()
+	plain.Header.Del("Accept-Encoding")
+	w.shop.ServeHTTP(seen, plain)
+	return seen.Body.String()
 }
 
 // A guest is a visitor with the page open, and the tab as actions see it.
@@ -117,15 +132,21 @@ type guest struct {
 	state    *actions.State
 }
 
-// visit opens a page in a browser context of its own, and waits until it is
+// visit opens the shop in a browser context of its own, and waits until it is
 // connected.
 func (w *world) visit(t testing.TB, who string) *guest {
+	t.Helper()
+	return w.visitAt(t, who, "/")
+}
+
+// visitAt is visit with another page of the shop.
+func (w *world) visitAt(t testing.TB, who, path string) *guest {
 	t.Helper()
 	g := &guest{t: t, name: event.SessionKey("shop", event.Visitor{UserID: who}), state: &actions.State{}}
 	nonce, driver := rand.Text(), actionstest.Watched(actions.Driver{Main: "(function () { return {}; })"})
 	var err error
 	g.own, err = w.pool.Open(t.Context(), browser.Request{
-		URL: shop.Origin + "/?who=" + strings.ReplaceAll(who, " ", "%20"), Hosts: w.hosts, Label: who,
+		URL: shop.Origin + path + "?who=" + strings.ReplaceAll(who, " ", "%20"), Hosts: w.hosts, Label: who,
 		Main: actions.Script(actions.WorldMain, nonce, driver.Main), Look: actions.Script(actions.WorldLook, nonce, ""),
 	})
 	must(t, err)
@@ -217,23 +238,23 @@ func (g *guest) env(v event.Visitor) actions.Env {
 	}
 }
 
-// TestSuite runs the suite of all providers in visitors' own tabs: what needs a
-// browser of ours is not among the actions.
+// calculator is a webview page of the shop.
+const calculator = "/webview/calculator.html"
+
+// TestSuite runs the suite of all providers in visitors' own tabs. The visitors
+// look at a webview page, which has room for the widget too.
 func TestSuite(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	calm := vendor.Faults{Throttle: vendor.Throttle{Limit: 1 << 20}}
 	w.vendor.Set(calm)
-	provider := botstar.Provider()
-	provider.Actions = slices.DeleteFunc(slices.Clone(provider.Actions), func(s actions.Spec) bool {
-		return strings.Contains(s.Name, ".webview.") || s.Name == "botstar.user.clear_profile"
-	})
+	page := map[string]any{"parameter_name": "plan", "url": shop.Origin + calculator, "inputs": map[string]any{"plan": "Team", "seats": 3}}
 	boot := actionstest.Step{Action: "botstar.widget.boot", Params: map[string]any{}}
 	actionstest.Run(t, actionstest.Bench{
-		Provider: provider,
+		Provider: botstar.Provider(),
 		Open: func(t *testing.T, v event.Visitor) actions.Env {
 			t.Helper()
-			return w.visit(t, v.UserID).env(v)
+			return w.visitAt(t, v.UserID, calculator).env(v)
 		},
 		Further: func(actions.Env) []actions.Page { return nil },
 		Slow: func(t *testing.T, by time.Duration) {
@@ -250,6 +271,9 @@ func TestSuite(t *testing.T) {
 			{Action: "botstar.widget.update", Params: map[string]any{"plan": "pro"}},
 			{Action: "botstar.widget.set_mode", Params: map[string]any{"mode": "popup"}},
 			{Action: "botstar.session.get_state"},
+			{Action: "botstar.user.clear_profile"},
+			{Action: "botstar.webview.get_parameter", Params: page},
+			{Action: "botstar.webview.send_response", Params: map[string]any{"response": "yes", "url": shop.Origin + calculator}},
 			{Action: "botstar.app.list_ids"},
 		},
 		Slots: slots(w, boot),
@@ -260,7 +284,7 @@ func TestSuite(t *testing.T) {
 func slots(w *world, boot actionstest.Step) []actionstest.Slot {
 	before := []actionstest.Step{boot}
 	invalid := []fault.Reason{fault.SchemaViolation}
-	return []actionstest.Slot{
+	return append([]actionstest.Slot{
 		{
 			Action: "botstar.widget.update", Parameter: "attributes", Before: before,
 			Params: func(texts []string) any { return map[string]any{"first_name": texts[0], "a custom one": texts[0]} },
@@ -286,6 +310,48 @@ func slots(w *world, boot actionstest.Step) []actionstest.Slot {
 			Action: "botstar.widget.set_mode", Parameter: "selector", Before: before,
 			Refused: []fault.Reason{fault.SchemaViolation, fault.NoInlineTarget},
 			Params:  func(texts []string) any { return map[string]any{"mode": "inline", "selector": "#nowhere, " + texts[0]} },
+		},
+	}, webviewSlots(w)...)
+}
+
+// webviewSlots are those of a webview page.
+func webviewSlots(w *world) []actionstest.Slot {
+	const get, send = "botstar.webview.get_parameter", "botstar.webview.send_response"
+	refused := []fault.Reason{fault.NotDeclared, fault.SchemaViolation}
+	return []actionstest.Slot{
+		{
+			Action: get, Parameter: "inputs", Batch: 16,
+			Params: func(texts []string) any {
+				inputs := numbered(texts)
+				inputs["plan"] = texts[0]
+				return map[string]any{"parameter_name": "plan", "url": shop.Origin + calculator, "inputs": inputs}
+			},
+			Arrived: func(t *testing.T, _ actions.Env, texts []string, output json.RawMessage) {
+				t.Helper()
+				var out botstar.GetParameterOut
+				if err := json.Unmarshal(output, &out); err != nil || out.Value == nil || *out.Value != texts[0] {
+					t.Errorf("%q came back as %s", texts[0], output)
+				}
+			},
+		},
+		{
+			Action: get, Parameter: "parameter_name",
+			Params: func(texts []string) any { return map[string]any{"parameter_name": texts[0]} },
+		},
+		{
+			Action: send, Parameter: "response and outputs", Batch: 2,
+			Params: func(texts []string) any {
+				return map[string]any{"response": texts[0], "outputs": map[string]any{"plan": texts[len(texts)-1]}, "url": shop.Origin + calculator}
+			},
+			Arrived: w.arrived(vendor.Responded, func(e vendor.Entry) []any { return []any{e.Response, e.Outputs["plan"]} }),
+		},
+		{
+			Action: send, Parameter: "outlet_name", Refused: refused,
+			Params: func(texts []string) any { return map[string]any{"response": "", "outlet_name": "?" + texts[0]} },
+		},
+		{
+			Action: get, Parameter: "url", Refused: []fault.Reason{fault.WebviewNotAllowed},
+			Params: func(texts []string) any { return map[string]any{"parameter_name": "plan", "url": "?" + texts[0]} },
 		},
 	}
 }

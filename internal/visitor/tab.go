@@ -175,7 +175,8 @@ func (t *Tab) Call(ctx context.Context, name string, arg, out any) error {
 		Key string `json:"key"`
 	}
 	_ = json.Unmarshal(text, &named) // What has no key is called without one.
-	if name == "abandon" || strings.HasPrefix(name, "look.") {
+	// A further driver's functions are webview/start and the like.
+	if own := name[strings.LastIndexByte(name, '/')+1:]; own == "abandon" || strings.HasPrefix(own, "look.") {
 		named.Key = "" // It names the call that is ended, and is none.
 	}
 	answer, err := t.ask(ctx, call{ID: rand.Text(), Name: name, Key: named.Key, JSON: text})

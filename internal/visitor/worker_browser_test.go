@@ -72,12 +72,27 @@ func (w *world) work(t *testing.T, executor string) {
 // send sends a command and returns what its result will be.
 func (w *world) send(t *testing.T, action string, v event.Visitor, within time.Duration) func() event.Result {
 	t.Helper()
-	e, err := event.New("/test", event.CommandType(action), "shop", event.Command{Site: "shop", Visitor: v, Params: json.RawMessage("{}")})
+	return w.sendWith(t, order{action: action, class: event.ClassWrite, visitor: v, params: "{}", within: within})
+}
+
+// order is a command to send.
+type order struct {
+	action  string
+	class   event.Class
+	visitor event.Visitor
+	params  string
+	within  time.Duration // 0 is for as long as the action may take
+}
+
+// sendWith is send for any command.
+func (w *world) sendWith(t *testing.T, o order) func() event.Result {
+	t.Helper()
+	e, err := event.New("/test", event.CommandType(o.action), "shop", event.Command{Site: "shop", Visitor: o.visitor, Params: json.RawMessage(o.params)})
 	must(t, err)
-	if within > 0 {
-		e.Extensions[event.ExtExpiryTime] = time.Now().Add(within).UTC().Format(time.RFC3339Nano)
+	if o.within > 0 {
+		e.Extensions[event.ExtExpiryTime] = time.Now().Add(o.within).UTC().Format(time.RFC3339Nano)
 	}
-	reply, err := w.bus.Send(t.Context(), event.CommandSubject(event.ClassWrite, action, "shop", event.SessionKey("shop", v)), e)
+	reply, err := w.bus.Send(t.Context(), event.CommandSubject(o.class, o.action, "shop", event.SessionKey("shop", o.visitor)), e)
 	must(t, err)
 	return func() event.Result {
 		t.Helper()

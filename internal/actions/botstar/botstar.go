@@ -56,6 +56,7 @@ func Provider() actions.Provider {
 			getState(), clearProfile(), getParameter(), sendResponse(), listIDs(),
 		}, restActions()),
 		Driver:     actions.Driver{Main: driverMain, Look: driverLook},
+		Further:    map[string]actions.Driver{webviewName: webviewDriver()},
 		Hosts:      hosts(),
 		Modes:      modes(),
 		Light:      light,

@@ -5,7 +5,9 @@ package botstar_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -149,7 +151,7 @@ func TestClearProfile(t *testing.T) {
 	s.must(event.Confirmed, "botstar.widget.boot", map[string]any{"user": map[string]any{"plan": "pro"}})
 	before := w.reached(t, "", vendor.Booted, 1)[0]
 	c := s.must(event.Confirmed, "botstar.user.clear_profile", map[string]any{"scope": "browser"})
-	if want := `{"browser_cleared":true,"remote_cleared":false,"remote_deleted":false,"remounted":true}`; string(c.Output) != want {
+	if want := `{"browser_cleared":true,"page_cleared":true,"remote_cleared":false,"remote_deleted":false,"remounted":true}`; string(c.Output) != want {
 		t.Errorf("clear answers %s", c.Output)
 	}
 	after := w.reached(t, "", vendor.Booted, 2)[1]
@@ -161,13 +163,51 @@ func TestClearProfile(t *testing.T) {
 	}
 	s.must(event.Confirmed, "botstar.widget.open", nil)
 
-	if _, err := s.do("botstar.user.clear_profile", map[string]any{"scope": "remote"}); fault.From(err) == nil || fault.From(err).Field != "/params/botstar_user_id" {
+	if _, err := s.do("botstar.user.clear_profile", map[string]any{"scope": "remote"}); fault.From(err) == nil || fault.From(err).Reason != fault.UnsupportedExecutor {
 		t.Errorf("clearing at BotStar gives %v", err)
 	}
+}
+
+// TestClearOwnTab forgets the visitor as far as a page can, and says what is
+// left.
+func TestClearOwnTab(t *testing.T) {
+	t.Parallel()
+	w := setup(t, vendor.Options{})
+	s := w.open(t, site(), event.Visitor{AnonymousID: "guest"})
+	s.must(event.Confirmed, "botstar.widget.boot", map[string]any{"user": map[string]any{"plan": "pro"}})
+	before := w.reached(t, "", vendor.Booted, 1)[0]
+	s.act("keep", nil, nil)
 	s.env.Browser = nil
-	if _, err := s.do("botstar.user.clear_profile", nil); fault.From(err) == nil || fault.From(err).Reason != fault.UnsupportedExecutor {
-		t.Errorf("clearing in the visitor's own tab gives %v", err)
+	c := s.must(event.Unverifiable, "botstar.user.clear_profile", nil)
+	if want := `{"browser_cleared":false,"page_cleared":true,"remote_cleared":false,"remote_deleted":false,"remounted":true}`; string(c.Output) != want {
+		t.Errorf("clear answers %s", c.Output)
 	}
+	if !strings.Contains(c.Outcome.Advice, "frame") || len(c.Proof.Evidence) < 3 {
+		t.Errorf("it says neither %q nor %+v", c.Outcome.Advice, c.Proof.Evidence)
+	}
+	want := event.UserCleared{Page: true}
+	if diff := cmp.Diff(want, c.Outcome.Notices[0].Data(event.Occurrence{})); diff != "" {
+		t.Errorf("the fact (-want +got):\n%s", diff)
+	}
+	var kept []string
+	if s.act("kept", nil, &kept); !slices.Equal(kept, []string{"cart", "cart=2", "session"}) {
+		t.Errorf("the page keeps %q", kept)
+	}
+	after := w.reached(t, "", vendor.Booted, 2)[1]
+	if after.Visitor != before.Visitor || len(after.Attributes) != 0 {
+		t.Errorf("the vendor knows %q with %v, and knew %q", after.Visitor, after.Attributes, before.Visitor)
+	}
+}
+
+// TestClearLies: a page that keeps what it was to remove is found out.
+func TestClearLies(t *testing.T) {
+	t.Parallel()
+	w := setup(t, vendor.Options{})
+	s := w.open(t, site(), event.Visitor{AnonymousID: "liar"})
+	s.must(event.Confirmed, "botstar.widget.boot", nil)
+	s.act("keep", nil, nil)
+	s.act("stick", nil, nil)
+	s.must(event.Contradicted, "botstar.user.clear_profile", nil)
 }
 
 // TestState reads twice, changes something, and reads again.

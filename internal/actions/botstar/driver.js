@@ -508,6 +508,40 @@
     return was;
   };
 
+  // forget removes what carries the widget's name from the page's own origin: who
+  // made it is not known, so nothing else is touched. The frame's own storage is
+  // out of a page's reach.
+  const ours = /^(botstar|bs[-_]?chatbot|bs[-_]?widget)/i;
+  const forget = () => {
+    let removed = 0;
+    for (const kind of ["localStorage", "sessionStorage"]) {
+      try {
+        for (const name of Object.keys(window[kind])) {
+          if (!ours.test(name)) continue;
+          window[kind].removeItem(name);
+          removed++;
+        }
+      } catch {
+        // The page has no storage.
+      }
+    }
+    for (const entry of document.cookie.split("; ")) {
+      const name = entry.split("=")[0];
+      if (!ours.test(name)) continue;
+      expire(name);
+      removed++;
+    }
+    return { removed };
+  };
+
+  // expire removes a cookie, whichever domain above the page's it was set for.
+  const expire = (name) => {
+    const parts = location.hostname.split(".");
+    const ended = name + "=; path=/; max-age=0";
+    document.cookie = ended;
+    for (let i = 0; i < parts.length; i++) document.cookie = ended + "; domain=" + parts.slice(i).join(".");
+  };
+
   const state = () => {
     const call = api();
     return {
@@ -532,6 +566,7 @@
     set_mode: setMode,
     restore,
     unmount,
+    forget,
     state,
   };
 });

@@ -46,7 +46,8 @@ func getParameter() actions.Spec {
 		Name:  "botstar.webview.get_parameter",
 		Title: "Get webview parameter",
 		Description: "Reads a parameter of a webview page, as the page itself would get it from BotStar's SDK. " +
-			"The page is opened with the inputs when url is given, and stays open for a later response.",
+			"The page is opened with the inputs when url is given, and stays open for a later response. " +
+			"In the visitor's own tab it is the webview page that the visitor looks at.",
 		Aliases: names("Get webview parameter", hubName("Get BotStar Webview Parameter"),
 			slug("BOTSTAR_WEBVIEW_GET_PARAMETER", "js")),
 		Scope: event.ClassRead, Plane: actions.PlanePage, Idempotent: true,
@@ -54,7 +55,7 @@ func getParameter() actions.Spec {
 		Verification: "From an isolated world: declared equals the presence of the page's meta tag bs:input:<name>.",
 		Reasons: pageReasons(
 			fault.WebviewNotOpen, fault.WebviewNotAllowed, fault.WebviewNotReady, fault.WebviewScriptError,
-			fault.UnsupportedExecutor, fault.SchemaViolation,
+			fault.SchemaViolation,
 		),
 		InputSchema: json.RawMessage(getParameterInput),
 		Snippet:     parameterSnippet,

@@ -161,6 +161,13 @@ const personal = `{
   "test.ready": ((ready) => () => ready)(new Promise((resolve) => addEventListener("message", (e) => {
     if (e.source !== null && e.data && e.data.source === "bs-standin" && e.data.type === "ready") setTimeout(resolve, 0);
   }))),
+  "test.keep": () => {
+    Object.assign(localStorage, { cart: "1", "botstar:visitor": "1", "bs-chatbot-open": "1" });
+    Object.assign(sessionStorage, { session: "1", "BotStar.tab": "1" });
+    document.cookie = "cart=2"; document.cookie = "bs_chatbot_id=3; path=/"; document.cookie = "botstar=4; path=/; domain=example.test";
+  },
+  "test.kept": () => [...Object.keys(localStorage), document.cookie, ...Object.keys(sessionStorage)],
+  "test.stick": () => { Storage.prototype.removeItem = () => {}; },
   "test.text": (arg) => document.querySelector(arg.selector).textContent,
 }`
 

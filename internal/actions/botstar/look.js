@@ -100,5 +100,19 @@
     return { open: visible(document.querySelector(frameSelector)), launcher: visible(document.querySelector(launcherSelector)) };
   };
 
-  return { "look.widget": lookWidget, sight };
+  // look.kept counts what carries the widget's name in the page's own origin.
+  const kept = () => {
+    const ours = /^(botstar|bs[-_]?chatbot|bs[-_]?widget)/i;
+    const names = document.cookie.split("; ");
+    for (const kind of ["localStorage", "sessionStorage"]) {
+      try {
+        names.push(...Object.keys(window[kind]));
+      } catch {
+        // The page has no storage.
+      }
+    }
+    return { kept: names.filter((name) => ours.test(name)).length };
+  };
+
+  return { "look.widget": lookWidget, "look.kept": kept, sight };
 });

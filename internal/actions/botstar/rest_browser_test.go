@@ -81,7 +81,7 @@ func TestClearRemote(t *testing.T) {
 		"botstar_user_id": id, "email": "ada@example.test", "first_name": "Ada", "last_name": "Lovelace", "birthday": "1815-12-10", "gender": "female", "tags": []string{"vip"},
 	})
 	cleared := s.must(event.Confirmed, action, map[string]any{"scope": "remote"})
-	if want := `{"browser_cleared":false,"remote_cleared":true,"remote_deleted":false,"remounted":false}`; string(cleared.Output) != want {
+	if want := `{"browser_cleared":false,"page_cleared":false,"remote_cleared":true,"remote_deleted":false,"remounted":false}`; string(cleared.Output) != want {
 		t.Errorf("the output is %s, want %s", cleared.Output, want)
 	}
 	fact, ok := cleared.Outcome.Notices[0].Data(event.Occurrence{}).(event.UserCleared)
@@ -95,7 +95,7 @@ func TestClearRemote(t *testing.T) {
 	}
 	s.must(event.Confirmed, "botstar.widget.update", map[string]any{"tags": []string{"again"}, "first_name": "Eve"})
 	both := s.must(event.Confirmed, action, map[string]any{"scope": "both", "botstar_user_id": id})
-	if want := `{"browser_cleared":true,"remote_cleared":true,"remote_deleted":false,"remounted":true}`; string(both.Output) != want {
+	if want := `{"browser_cleared":true,"page_cleared":true,"remote_cleared":true,"remote_deleted":false,"remounted":true}`; string(both.Output) != want {
 		t.Errorf("the output is %s, want %s", both.Output, want)
 	}
 	if s.env.Profile.VendorID != "" {

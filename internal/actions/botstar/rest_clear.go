@@ -7,7 +7,6 @@ import (
 
 	"github.com/parley-chat/parley/internal/actions"
 	"github.com/parley-chat/parley/internal/event"
-	"github.com/parley-chat/parley/internal/fault"
 )
 
 // personal are the fields that BotStar keeps of everyone, and that can be
@@ -101,10 +100,4 @@ func both(a, b actions.Proof) actions.Proof {
 	}
 	a.Evidence = slices.Concat(a.Evidence, b.Evidence)
 	return a
-}
-
-// unreachable says why the browser of the visitor cannot be cleared.
-func unreachable() error {
-	return fault.New(fault.UnsupportedExecutor, "the widget's storage in the visitor's own browser is out of reach").
-		WithFix("run the action in a headless browser")
 }

@@ -25,7 +25,8 @@ type SendResponseIn struct {
 type SendResponseOut struct {
 	// Resolved is always true: a rejection is an error with the SDK's message.
 	Resolved bool `json:"resolved"`
-	// Closed is true when the webview page was closed afterwards.
+	// Closed is true when the webview page was closed afterwards. In the visitor's
+	// own tab it never is: the page is the visitor's.
 	Closed bool `json:"closed"`
 
 	// arrived is true when the host got exactly what was sent.
@@ -57,16 +58,17 @@ func sendResponse() actions.Spec {
 		Name:  "botstar.webview.send_response",
 		Title: "Send webview response",
 		Description: "Sends a response from a webview page through BotStar's SDK, as the page itself would, and closes the page. " +
-			"Outputs and outlet are checked against what the page declares before anything is sent. The response becomes an event.",
+			"Outputs and outlet are checked against what the page declares before anything is sent. The response becomes an event. " +
+			"In the visitor's own tab the page that he looks at sends it, and stays open.",
 		Aliases: names("Send webview response", hubName("Webview send response"),
 			slug("BOTSTAR_WEBVIEW_SEND_RESPONSE", "snippet")),
 		Scope: event.ClassWrite, Plane: actions.PlanePage, Idempotent: false,
 		Timeout: bounds(20*time.Second, 120*time.Second),
 		Verification: "The SDK's promise was resolved, the host got exactly the response, outputs and outlet that were sent, " +
-			"and the webview page is closed.",
+			"and the webview page is closed, unless it is the visitor's own tab.",
 		Reasons: pageReasons(
 			fault.WebviewNotOpen, fault.WebviewNotAllowed, fault.WebviewNotReady, fault.WebviewScriptError,
-			fault.NotDeclared, fault.WebviewRejected, fault.UnsupportedExecutor, fault.SchemaViolation,
+			fault.NotDeclared, fault.WebviewRejected, fault.SchemaViolation,
 		),
 		InputSchema: json.RawMessage(sendResponseInput),
 		Snippet:     responseSnippet,
@@ -108,7 +110,10 @@ func runSendResponse(ctx context.Context, env actions.Env, in SendResponseIn) (a
 	}})
 	done.Evidence = []event.Evidence{evidence(env, "sdk", "the SDK's promise was resolved")}
 	done.Output = SendResponseOut{Resolved: true, arrived: arg.equal(answer.Host)}
-	env.Webview = on.Page
+	if env.Browser == nil {
+		done.Advice = "the page stays open: it is the visitor's own tab"
+		return done, nil
+	}
 	if err := closeWebview(ctx, env); err != nil {
 		done.Advice = "the response was sent, but the page did not close"
 		return done, nil //nolint:nilerr // What was asked for is done; the page goes with its session.
@@ -158,14 +163,17 @@ func (s webviewSchema) check(in SendResponseIn) error {
 }
 
 func verifySendResponse(_ context.Context, env actions.Env, _ SendResponseIn, out SendResponseOut) (actions.Proof, error) {
+	closed := out.Closed && env.State.WebviewURL == ""
 	proof := actions.Proof{Verdict: event.Confirmed, Evidence: []event.Evidence{
 		evidence(env, "sdk", fmt.Sprintf("the host got exactly what was sent: %t", out.arrived)),
-		evidence(env, "record", fmt.Sprintf("the webview page is closed: %t", out.Closed && env.State.WebviewURL == "")),
 	}}
+	if env.Browser != nil {
+		proof.Evidence = append(proof.Evidence, evidence(env, "record", fmt.Sprintf("the webview page is closed: %t", closed)))
+	}
 	switch {
 	case !out.arrived:
 		proof.Verdict = event.Contradicted
-	case !out.Closed || env.State.WebviewURL != "":
+	case env.Browser != nil && !closed:
 		proof.Verdict = event.Unconfirmed
 	}
 	return proof, nil

@@ -111,23 +111,21 @@ func webviewPage(ctx context.Context, env actions.Env, address string, inputs ma
 	if err := checkNames(inputs, "/params/inputs"); err != nil {
 		return env, nil, err
 	}
+	if address == "" && env.Browser == nil {
+		return ownWebview(ctx, env, "", inputs)
+	}
 	if address == "" {
-		if env.Webview == nil {
-			return env, nil, fault.New(fault.WebviewNotOpen, "no webview page is open in this session").At("/params/url")
-		}
-		same, err := start(ctx, env.On(env.Webview), inputs)
-		if err == nil && !same {
-			err = fault.New(fault.SchemaViolation, "the page that is open runs with other inputs").At("/params/inputs").
-				WithFix("name the page in url to open it again with these inputs")
-		}
-		return env.On(env.Webview), nil, err
+		return theWebview(ctx, env, inputs)
 	}
 	if err := allowed(env.Site, address); err != nil {
 		return env, nil, err
 	}
+	if env.Browser == nil {
+		return ownWebview(ctx, env, address, inputs)
+	}
 	if env.Webview != nil && env.State.WebviewURL == address {
 		on := env.On(env.Webview)
-		if same, err := start(ctx, on, inputs); err != nil || same {
+		if started, err := start(ctx, on, hand{Inputs: inputs}); err != nil || started.Same {
 			return on, nil, err
 		}
 	}
@@ -135,19 +133,31 @@ func webviewPage(ctx context.Context, env actions.Env, address string, inputs ma
 	if err != nil {
 		return on, nil, err
 	}
+	return on, webviewOpened(address), nil
+}
+
+// theWebview returns the environment of the webview page that is open.
+func theWebview(ctx context.Context, env actions.Env, inputs map[string]any) (actions.Env, []actions.Notice, error) {
+	if env.Webview == nil {
+		return env, nil, fault.New(fault.WebviewNotOpen, "no webview page is open in this session").At("/params/url")
+	}
+	on := env.On(env.Webview)
+	started, err := start(ctx, on, hand{Inputs: inputs})
+	return on, nil, started.check(err)
+}
+
+// webviewOpened tells that the page is ready. A query may be personal.
+func webviewOpened(address string) []actions.Notice {
 	bare := address
 	if i := strings.IndexAny(address, "?#"); i >= 0 {
-		bare = address[:i] // A query may be personal.
+		bare = address[:i]
 	}
-	return on, []actions.Notice{{Name: event.FactWebviewOpened, Data: func(o event.Occurrence) any {
+	return []actions.Notice{{Name: event.FactWebviewOpened, Data: func(o event.Occurrence) any {
 		return event.WebviewOpened{Occurrence: o, URL: bare}
-	}}}, nil
+	}}}
 }
 
 func openWebview(ctx context.Context, env actions.Env, address string, inputs map[string]any) (actions.Env, error) {
-	if env.Browser == nil {
-		return env, fault.New(fault.UnsupportedExecutor, "a webview page cannot be opened in the visitor's own browser")
-	}
 	env.State.WebviewURL = ""
 	page, err := env.Browser.OpenPage(ctx, address, webviewDriver())
 	if err != nil {
@@ -155,39 +165,55 @@ func openWebview(ctx context.Context, env actions.Env, address string, inputs ma
 	}
 	env.Webview = page
 	on := env.On(page)
-	if _, err := start(ctx, on, inputs); err != nil {
+	if _, err := start(ctx, on, hand{Inputs: inputs}); err != nil {
 		return on, errors.Join(err, closeWebview(ctx, env))
 	}
 	env.State.WebviewURL = address
 	return on, nil
 }
 
-// start hands the inputs to the page and waits until it is ready. It reports
-// false when the page runs already with other inputs.
-func start(ctx context.Context, on actions.Env, inputs map[string]any) (same bool, err error) {
-	arg := struct {
-		Inputs map[string]any `json:"inputs"`
-		WaitMS int64          `json:"wait_ms"`
-	}{inputs, waitMS(ctx, webviewWait)}
-	var answer struct {
-		Same bool   `json:"same"`
-		URL  string `json:"url"`
+// hand is what the page is handed.
+type hand struct {
+	Inputs map[string]any `json:"inputs"`
+	// Again loads the page again when it runs with other inputs.
+	Again  bool  `json:"again,omitempty"`
+	WaitMS int64 `json:"wait_ms"`
+}
+
+// started is what the page answers.
+type started struct {
+	// Same is false when the page runs already with other inputs, and First is true
+	// when these were handed over now.
+	Same  bool   `json:"same"`
+	First bool   `json:"first"`
+	URL   string `json:"url"`
+}
+
+// check refuses a page that runs with other inputs.
+func (s started) check(err error) error {
+	if err == nil && !s.Same {
+		err = fault.New(fault.SchemaViolation, "the page that is open runs with other inputs").At("/params/inputs").
+			WithFix("name the page in url to open it again with these inputs")
 	}
+	return err
+}
+
+// start hands the inputs to the page and waits until it is ready.
+func start(ctx context.Context, on actions.Env, arg hand) (started, error) {
+	arg.WaitMS = waitMS(ctx, webviewWait)
+	var answer started
 	if err := on.Look(ctx, "start", arg, &answer); err != nil {
-		return false, fmt.Errorf("starting the webview page: %w", err)
+		return started{}, fmt.Errorf("starting the webview page: %w", err)
 	}
 	if err := allowed(on.Site, answer.URL); err != nil {
-		return false, fmt.Errorf("the page went elsewhere: %w", err)
+		return started{}, fmt.Errorf("the page went elsewhere: %w", err)
 	}
-	return answer.Same, nil
+	return answer, nil
 }
 
 // closeWebview closes the page that openWebview opened.
 func closeWebview(ctx context.Context, env actions.Env) error {
 	env.State.WebviewURL = ""
-	if env.Browser == nil {
-		return nil
-	}
 	if err := env.Browser.ClosePage(ctx); err != nil {
 		return fmt.Errorf("closing the webview page: %w", err)
 	}

@@ -14,7 +14,9 @@
   const post = rt.uncurry(window.postMessage);
 
   let inputs = null; // null until they were handed over
-  let greeted = false; // the SDK has said hello
+  // The SDK has said hello. A driver that comes late, as it does in a visitor's own
+  // tab, finds it there.
+  let greeted = typeof window.BotStarWebview === "function";
   let called = false; // onChatBotReady has returned
   let thrown = ""; // what onChatBotReady threw
   let sending = null; // {key, host} while a response of ours is on its way
@@ -132,13 +134,19 @@
     return rt.until(ms, (resolve) => rt.on(document, "DOMContentLoaded", resolve), () => broken("the document did not load"));
   };
 
+  // reload loads the page again. Whoever called is answered by the next document.
+  const reload = (ms) => rt.until(ms, () => {
+    location.reload();
+  }, () => rt.fail("webview_not_ready", "the page was not loaded again"));
+
   // start hands the inputs over, once, and waits until the page is ready.
   const start = async (arg) => {
     const given = values(arg.inputs);
     if (inputs !== null) {
       const same = arg.inputs === null || arg.inputs === undefined || rt.stringify(given) === rt.stringify(inputs);
+      if (!same && arg.again) await reload(arg.wait_ms);
       if (same) await until(arg.wait_ms, () => called, "onChatBotReady was not called");
-      return { same, url: location.href };
+      return { same, first: false, url: location.href };
     }
     await parsed(arg.wait_ms);
     if (rt.errors().some((e) => e.kind === "resource" && e.source.includes("static.botstar.com/"))) {
@@ -149,7 +157,7 @@
     inputs = given;
     answerSDK({ type: "inputs", values: inputs });
     await until(arg.wait_ms, () => called, "onChatBotReady was not called");
-    return { same: true, url: location.href };
+    return { same: true, first: true, url: location.href };
   };
 
   const sdk = () => {

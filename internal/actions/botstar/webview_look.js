@@ -14,5 +14,5 @@
     return { metas: found };
   };
 
-  return { "look.metas": metas };
+  return { "look.metas": metas, "look.where": () => ({ url: location.href }) };
 });

@@ -56,3 +56,48 @@ func TestMainPath(t *testing.T) {
 		t.Errorf("the hello tells the address %q", hello)
 	}
 }
+
+// TestFurtherDriver runs two drivers of one provider in one document, each
+// fetched when it is needed, under a policy that insists on Trusted Types.
+func TestFurtherDriver(t *testing.T) {
+	t.Parallel()
+	w := setup(t, vendor.Options{})
+	w.page("/", tag(t, nil), `<meta http-equiv="Content-Security-Policy" content="trusted-types parley; require-trusted-types-for 'script'">`)
+	visitor := w.visitor("/")
+	w.gateway.connected(1)
+	const drivers = `performance.getEntriesByType("resource").filter((e) => /botstar/.test(e.name)).length`
+	for i, step := range []struct{ name, want string }{
+		{"webview/look.where", `{"ok":true,"value":{"url":"` + site + `/"}}`},
+		{"look.kept", `{"ok":true,"value":{"kept":0}}`},
+		{"webview/look.metas", `{"ok":true,"value":{"metas":[]}}`},
+		{"webview/state", `"reason":"internal_error"`}, // It is the other one's.
+		{"nobody/start", `"reason":"page_load_failed"`},
+		{"constructor/start", `"reason":"page_load_failed"`},
+	} {
+		if answer := w.gateway.do("", step.name, nil); !strings.Contains(answer.JSON, step.want) {
+			t.Errorf("%s: %s", step.name, answer.JSON)
+		}
+		if got, want := eval[int](visitor, drivers), min(i+1, 2); got != want {
+			t.Errorf("after %s %d drivers were fetched, want %d", step.name, got, want)
+		}
+	}
+	w.gateway.until("the document's beginning", func() bool { return w.gateway.named("page.started") == 1 })
+	visitor.clean()
+}
+
+// TestFurtherDeadline abandons a call of a further driver when its time is over.
+func TestFurtherDeadline(t *testing.T) {
+	t.Parallel()
+	w := setup(t, vendor.Options{})
+	w.page("/", tag(t, nil), "")
+	w.visitor("/")
+	w.gateway.connected(1)
+	w.gateway.set(func() { w.gateway.deadline = 300 })
+	answer := w.gateway.do("k/webview/start", "webview/start", map[string]any{"wait_ms": 20_000})
+	if !strings.Contains(answer.JSON, `"reason":"deadline_exceeded","message":"the caller gave up"`) {
+		t.Errorf("the driver itself was not told: %s", answer.JSON)
+	}
+	if answer := w.gateway.do("", "webview/look.where", nil); !strings.HasPrefix(answer.JSON, `{"ok":true`) {
+		t.Errorf("after that: %s", answer.JSON)
+	}
+}

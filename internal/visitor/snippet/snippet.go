@@ -36,6 +36,8 @@ type File struct {
 	Bytes     int    `json:"bytes"`
 	// Gzip is how many bytes travel.
 	Gzip int `json:"gzip"`
+	// Further says that the driver is a further one of a provider.
+	Further bool `json:"further,omitempty"`
 	// CSP is what the driver's widget needs of the page's policy, by directive.
 	CSP map[string][]string `json:"csp,omitempty"`
 }

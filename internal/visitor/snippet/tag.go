@@ -65,6 +65,7 @@ func (s Site) driver() (Manifest, File, error) {
 	if err != nil {
 		return m, File{}, err
 	}
+	maps.DeleteFunc(m.Drivers, func(_ string, f File) bool { return f.Further })
 	f, ok := m.Drivers[s.Provider]
 	if !ok {
 		return m, f, fault.New(fault.UnsupportedProvider, "there is no driver of %s for visitors' pages", s.Provider).

@@ -9,7 +9,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/evanw/esbuild/pkg/api"
@@ -20,18 +22,30 @@ import (
 )
 
 // target is the oldest JavaScript that the files need: all browsers of 2022.
-const target = api.ES2020
+const target = api.ES2021
 
 // A provider is one driver to build.
 type provider struct {
 	name   string
 	driver actions.Driver
 	csp    map[string][]string
+	// further says that another driver of the provider may be in the document too.
+	further bool
 }
 
 func providers() []provider {
-	return []provider{{"botstar", botstar.Provider().Driver, botstar.PageCSP()}}
+	p := botstar.Provider()
+	all := []provider{{p.Name, p.Driver, botstar.PageCSP(), false}}
+	for _, name := range slices.Sorted(maps.Keys(p.Further)) {
+		all = append(all, provider{p.Name + "-" + name, p.Further[name], nil, true})
+	}
+	return all
 }
+
+// once keeps a further driver from telling of the document's beginning: that is
+// told once, by the provider's own.
+const once = `const tell = look.__parleyEmit;
+    look.__parleyEmit = (json) => JSON.parse(json).name === "page.started" || tell(json);`
 
 // build returns the files of dist by name.
 func build(src string) (map[string][]byte, error) {
@@ -44,7 +58,7 @@ func build(src string) (map[string][]byte, error) {
 			return nil, fmt.Errorf("building the driver of %s: %w", p.name, err)
 		}
 		file := describe(p.name, code)
-		file.CSP = p.csp
+		file.CSP, file.Further = p.csp, p.further
 		manifest.Drivers[p.name] = file
 		files[file.Name] = code
 		known[p.name] = [2]string{file.Name, file.Integrity}
@@ -77,7 +91,7 @@ func core(src string, drivers map[string][2]string) ([]byte, error) {
 		Charset: api.CharsetASCII, LegalComments: api.LegalCommentsNone, LogLevel: api.LogLevelSilent,
 		MangleProps: "^_[a-z]",
 		// Not even its first line may throw into the page.
-		Banner: map[string]string{"js": "try{"}, Footer: map[string]string{"js": "}catch(e){}"},
+		Banner: map[string]string{"js": "try{"}, Footer: map[string]string{"js": "}catch{}"},
 		Define: map[string]string{"DRIVERS": string(table), "VERSION": `"` + snippet.Version + `"`},
 	}
 	result := api.Build(options)
@@ -94,10 +108,15 @@ func core(src string, drivers map[string][2]string) ([]byte, error) {
 // worlds. globalThis is an object of ours in each of them, since here both run
 // in the page's own world.
 func bundle(p provider) ([]byte, error) {
+	first := ""
+	if p.further {
+		first = once
+	}
 	source := `(function () {
   "use strict";
   const world = (globalThis) => ` + actions.Runtime() + `;
   window.parley.driver = (main, look, nonce) => {
+    ` + first + `
     world(look)("look", nonce, ` + expression(p.driver.Look) + `);
     world(main)("main", nonce, ` + expression(p.driver.Main) + `);
   };

@@ -13,7 +13,7 @@ let idle = []; // who waits until nothing runs
 const most = 60 * 1024; // characters of an answer
 
 const done = (frame, json, again) => {
-  if (json.length > most) json = failure("page_answer_invalid", "the answer is too long");
+  if (json.length > most) json = failure("page_answer_invalid", "too long an answer");
   const ok = json.startsWith('{"ok":true');
   if (ok && frame.key && !again) keep(frame.key, json);
   send({ t: "answer", id: frame.id, seq: frame.seq, ok, json, again: again || undefined });
@@ -40,9 +40,9 @@ export const run = (frame, driver) => {
     if (!running.size) idle.splice(0).forEach((each) => each());
   });
   const timer = later(() => {
-    if (frame.key) call(driver, "abandon", text({ key: frame.key }));
+    if (frame.key) call(driver, frame.name.replace(/[^/]*$/, "abandon"), text({ key: frame.key }));
     // The runtime ends the wait, and tells. What does not wait is left alone.
-    later(() => finish(failure("deadline_exceeded", "the page took too long")), 250);
+    later(() => finish(failure("deadline_exceeded", "too late")), 250);
   }, frame.deadline_ms);
   return call(driver, frame.name, frame.json).then(finish);
 };

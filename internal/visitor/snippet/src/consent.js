@@ -31,7 +31,7 @@ export const start = (changed, follow) => {
   if (mode === "given") for (const name of names) set(name, true, false);
   if (mode !== "google") return;
   follow((entry) => {
-    if (!entry || entry[0] !== "consent" || typeof entry[2] !== "object") return;
+    if (entry?.[0] !== "consent" || typeof entry[2] !== "object") return;
     for (const name of names) {
       const said = entry[2][google(name)];
       if (said) set(name, said === "granted", entry[1] === "update");

@@ -7,7 +7,7 @@ const followers = [];
 // follow calls work with every entry: those that are there, and those to come.
 export const follow = (given) => {
   const work = safe(given);
-  const layer = (window.dataLayer = window.dataLayer || []);
+  const layer = (window.dataLayer ||= []);
   if (!followers.length) {
     const push = layer.push;
     layer.push = function () {
@@ -17,5 +17,5 @@ export const follow = (given) => {
     };
   }
   followers.push(work);
-  for (const entry of Array.from(layer)) work(entry);
+  [...layer].forEach(work);
 };

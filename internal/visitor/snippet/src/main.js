@@ -40,7 +40,7 @@ const commands = {
   // identify takes a JWT of the site's backend, or a function that returns one;
   // or {anonymous_id}, the id that the site's analytics knows the visitor by.
   identify: (who) => {
-    if (who && who.anonymous_id) {
+    if (who?.anonymous_id) {
       anonymous = "" + who.anonymous_id;
       if (begun) recall();
       who = who.token;
@@ -115,7 +115,7 @@ const fetchConfig = () => {
   fetch(base + "/v1/config/" + encodeURIComponent(key) + ".json", { credentials: "omit" })
     .then((answer) => {
       if (answer.ok) return answer.json();
-      if (answer.status === 403 || answer.status === 404) return {};
+      if (/40[34]/.test(answer.status)) return {};
       throw answer;
     })
     .then(safe((given) => begun && !config && apply(given)), safe(() => {
@@ -206,13 +206,13 @@ const leave = () => {
 const back = () => begun && !over && config && tabs.start();
 
 const start = () => {
-  const queue = window.parley && window.parley.q || [];
+  const queue = window.parley?.q || [];
   window.parley = function () {
     run(arguments);
   };
-  for (const name of Object.keys(commands)) window.parley[name] = (...list) => run([name, ...list]);
+  for (const name in commands) window.parley[name] = (...list) => run([name, ...list]);
   window.parley.loaded = VERSION;
-  if (!key || !base) return;
+  if (!key) return;
   on(window, "pagehide", leave);
   on(window, "pageshow", (event) => event.persisted && back());
   on(document, "freeze", leave);
@@ -228,4 +228,4 @@ const start = () => {
   else go();
 };
 
-if (!(window.parley && window.parley.loaded)) safe(start)();
+if (!window.parley?.loaded) safe(start)();

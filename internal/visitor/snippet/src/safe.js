@@ -6,7 +6,7 @@ export const safe = (work) => function () {
   try {
     return work.apply(this, arguments);
   } catch {
-    return undefined;
+    // Nothing of ours is the page's concern.
   }
 };
 

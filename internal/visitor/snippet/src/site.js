@@ -2,7 +2,7 @@
 
 import { random } from "./safe.js";
 
-const script = document.currentScript || document.querySelector("script[data-parley]") || { dataset: {}, src: "" };
+const script = document.currentScript; // Without one, nothing runs.
 const data = script.dataset;
 
 export const key = data.parley || "";
@@ -10,7 +10,7 @@ export const key = data.parley || "";
 // speaks for the visitor too. given: the site answers for it.
 export const mode = data.consent || "ask";
 export const files = script.src;
-export const base = data.gateway || (files && new URL(files).origin);
+export const base = new URL(files).origin;
 // A nonce can be read as a property only.
 export const nonce = script.nonce || "";
 

@@ -28,8 +28,6 @@ export const attach = (given) => {
   on(window, "online", () => wanted && connect());
 };
 
-export const open = () => welcomed;
-
 export const send = (frame) => {
   if (welcomed) socket.send(text(frame));
 };
@@ -53,7 +51,7 @@ export const again = () => {
 export const connect = () => {
   wanted = true;
   clearTimeout(timer);
-  if (socket || parked || navigator.onLine === false) return;
+  if (socket || parked || !navigator.onLine) return;
   const mine = (socket = { close: nothing });
   const asked = new Promise((resolve) => {
     later(resolve, 1e4);
@@ -128,7 +126,7 @@ export const close = (parting) => {
   socket = null;
   welcomed = false;
   clearTimeout(beat);
-  if (was) was.close();
+  was?.close();
 };
 
 const lost = (code) => {

@@ -14,7 +14,7 @@ const area = (kind, work) => {
   try {
     return work(window[kind]);
   } catch {
-    return undefined; // Storage is forbidden, or full.
+    // Storage is forbidden, or full.
   }
 };
 
@@ -22,13 +22,13 @@ const area = (kind, work) => {
 export const recall = () => {
   const kept = area("localStorage", (s) => JSON.parse(s.getItem(name)));
   if (kept) record = kept;
-  if (!record.id) record.id = random();
-  if (!record.answers) record.answers = [];
-  record.acked = record.acked || 0;
+  record.id ||= random();
+  record.answers ||= [];
+  record.acked ||= 0;
 };
 
 export const adopt = (other) => {
-  if (other && other.id) record = other;
+  if (other?.id) record = other;
   save();
 };
 
@@ -51,10 +51,7 @@ export const forget = () => {
 };
 
 // The table of what was applied: effect key and answer, oldest first.
-export const answered = (effect) => {
-  const found = effect && record.answers.find((entry) => entry[0] === effect);
-  return found && found[1];
-};
+export const answered = (effect) => record.answers.find((entry) => entry[0] === effect)?.[1];
 
 export const keep = (effect, json) => {
   if (json.length > longest) json = '{"ok":true,"value":null}';

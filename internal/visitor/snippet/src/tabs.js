@@ -39,7 +39,7 @@ const lose = () => {
 
 // stand stands in line for the lock, or takes it away from its owner.
 const stand = (steal) => {
-  if (line) line.abort();
+  line?.abort();
   const mine = (line = new AbortController());
   navigator.locks.request(name, steal ? { steal } : { signal: mine.signal }, () => new Promise(safe((done) => {
     if (line === mine && active) own(done);
@@ -105,7 +105,7 @@ export const stop = (revoked) => {
   clearTimeout(robbery);
   const done = release;
   lose();
-  if (done) done();
+  done?.();
   line.abort();
   line = null;
   channel.close();
