@@ -199,11 +199,11 @@ func TestWebviewIsRouted(t *testing.T) {
 	w.work(t, session.ExecutorVisitor)
 	ada := event.Visitor{UserID: "ada"}
 	g := w.visitAt(t, "ada", calculator)
-	r := w.sendWith(t, order{action: getParameter, class: event.ClassRead, visitor: ada, params: `{"parameter_name":"plan","inputs":{"plan":"Team"}}`})()
+	r := w.sendWith(t, errand{action: getParameter, class: event.ClassRead, visitor: ada, params: `{"parameter_name":"plan","inputs":{"plan":"Team"}}`})()
 	if r.Status != event.Succeeded || !r.Verified || r.Executor != session.ExecutorVisitor || !strings.Contains(string(r.Output), `"value":"Team"`) {
 		t.Errorf("reading: %s in %s, %s: %+v", r.Status, r.Executor, r.Output, r.Problem)
 	}
-	r = w.sendWith(t, order{action: sendResponse, class: event.ClassWrite, visitor: ada, params: `{"response":"yes"}`})()
+	r = w.sendWith(t, errand{action: sendResponse, class: event.ClassWrite, visitor: ada, params: `{"response":"yes"}`})()
 	if r.Status != event.Succeeded || !r.Verified || r.Executor != session.ExecutorVisitor {
 		t.Errorf("answering: %s in %s: %+v", r.Status, r.Executor, r.Problem)
 	}
@@ -212,7 +212,7 @@ func TestWebviewIsRouted(t *testing.T) {
 	if told.Response != "yes" || told.CommandID != r.CommandID {
 		t.Errorf("the fact is %+v", told)
 	}
-	r = w.sendWith(t, order{action: "botstar.user.clear_profile", class: event.ClassWrite, visitor: ada, params: `{}`})()
+	r = w.sendWith(t, errand{action: "botstar.user.clear_profile", class: event.ClassWrite, visitor: ada, params: `{}`})()
 	if r.Status != event.Succeeded || r.Verified || r.Executor != session.ExecutorVisitor || !strings.Contains(string(r.Output), `"browser_cleared":false,"page_cleared":true`) {
 		t.Errorf("clearing: %s in %s, %s: %+v", r.Status, r.Executor, r.Output, r.Problem)
 	}

@@ -72,11 +72,11 @@ func (w *world) work(t *testing.T, executor string) {
 // send sends a command and returns what its result will be.
 func (w *world) send(t *testing.T, action string, v event.Visitor, within time.Duration) func() event.Result {
 	t.Helper()
-	return w.sendWith(t, order{action: action, class: event.ClassWrite, visitor: v, params: "{}", within: within})
+	return w.sendWith(t, errand{action: action, class: event.ClassWrite, visitor: v, params: "{}", within: within})
 }
 
-// order is a command to send.
-type order struct {
+// errand is a command to send.
+type errand struct {
 	action  string
 	class   event.Class
 	visitor event.Visitor
@@ -85,7 +85,7 @@ type order struct {
 }
 
 // sendWith is send for any command.
-func (w *world) sendWith(t *testing.T, o order) func() event.Result {
+func (w *world) sendWith(t *testing.T, o errand) func() event.Result {
 	t.Helper()
 	e, err := event.New("/test", event.CommandType(o.action), "shop", event.Command{Site: "shop", Visitor: o.visitor, Params: json.RawMessage(o.params)})
 	must(t, err)
