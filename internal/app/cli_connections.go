@@ -196,12 +196,16 @@ func (t *connectionsTestCmd) Run(ctx context.Context, c *cli) error {
 		return err
 	}
 	if !health.OK {
-		return fault.New(fault.ReauthNeeded, "%s; missing: %s", health.Detail, strings.Join(health.Missing, ", "))
+		return fault.New(fault.ReauthNeeded, "%s; missing: %s", health.Detail, strings.Join(health.Missing, ", ")).
+			WithFix("allow them in the settings of the app, or of the token, at the vendor, and connect again")
 	}
 	if t.JSON {
 		return nil
 	}
-	_, err = fmt.Fprintf(c.Stdout, "%s works: %d in %s\n", found.Name, health.Status, health.Took.Round(time.Millisecond))
+	if len(health.NoSetup) > 0 {
+		_, _ = fmt.Fprintf(c.Stderr, "note: `publisher crm setup` cannot make Parley's fields with it, and would need %s; once they are there, nothing is missing\n", strings.Join(health.NoSetup, ", "))
+	}
+	_, err = fmt.Fprintf(c.Stdout, "%s works: the vendor answered %d in %s\n", found.Name, health.Status, health.Took.Round(time.Millisecond)+time.Millisecond)
 	return err
 }
 
@@ -247,7 +251,27 @@ func (r *connectionsRotateCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	return c.connected(found, r.JSON)
+	if r.JSON {
+		return c.print(found)
+	}
+	_, err = fmt.Fprintln(c.Stdout, r.told(found))
+	return err
+}
+
+// told says what has changed.
+func (r *connectionsRotateCmd) told(now vault.Connection) string {
+	switch {
+	case r.ClientSecret != "":
+		return fmt.Sprintf("%s has a new client secret; the one before stays good, too", now.Name)
+	case len(now.Versions) == 0:
+		return fmt.Sprintf("%s is %s", now.Name, now.State)
+	}
+	newest := now.Versions[0]
+	text := fmt.Sprintf("%s has a new token: number %d, fingerprint %s", now.Name, newest.Number, newest.Fingerprint)
+	if len(now.Versions) > 1 && !now.Versions[1].Until.IsZero() {
+		text += "; the one before stays good until " + now.Versions[1].Until.Local().Format(time.DateTime)
+	}
+	return text
 }
 
 // connectionsRevokeCmd ends one.
@@ -259,7 +283,7 @@ type connectionsRevokeCmd struct {
 
 // Help is the long help.
 func (*connectionsRevokeCmd) Help() string {
-	return `Calls that use it are cancelled on every worker within five seconds. A vendor without an address for that, BotStar, knows its token on: end it there, too.`
+	return `Calls that use it are cancelled on every worker within five seconds. A token that was made by hand is good at the vendor until you end it there, too.`
 }
 
 // Run revokes.
@@ -271,10 +295,13 @@ func (r *connectionsRevokeCmd) Run(ctx context.Context, c *cli) error {
 	defer done()
 	byHand := found.Kind == "token"
 	if found, err = v.Revoke(ctx, found.Name, r.Why); err != nil {
+		if found.AtVendor {
+			err = fault.From(err).WithFix("nothing uses it any more; workers try again by themselves until the vendor knows, and so does this command")
+		}
 		return err
 	}
 	if byHand {
-		_, _ = fmt.Fprintln(c.Stderr, "note: the vendor cannot be told; end the token there, too")
+		_, _ = fmt.Fprintln(c.Stderr, "note: the token was made by hand, so the vendor cannot be told: end it there, too")
 	}
 	if r.JSON {
 		return c.print(found)

@@ -63,7 +63,7 @@ func (k keyFileOf) path(c *cli) (string, error) {
 }
 
 // change replaces the file with its key after the step.
-func (k keyFileOf) change(c *cli, step func(*vault.Master) (*vault.Master, error)) error {
+func (k keyFileOf) change(c *cli, next string, step func(*vault.Master) (*vault.Master, error)) error {
 	path, err := k.path(c)
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func (k keyFileOf) change(c *cli, step func(*vault.Master) (*vault.Master, error
 	if err := vault.WriteMaster(path, master); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(c.Stdout, "%s: %s\n", path, master)
+	_, err = fmt.Fprintf(c.Stdout, "%s: %s\nNow bring the file to every process, and restart it%s\n", path, master, next)
 	return err
 }
 
@@ -104,12 +104,16 @@ func (k *keysNewCmd) Run(c *cli) error {
 type keysAddCmd struct{ keyFileOf }
 
 // Run adds a key.
-func (k *keysAddCmd) Run(c *cli) error { return k.change(c, (*vault.Master).Added) }
+func (k *keysAddCmd) Run(c *cli) error {
+	return k.change(c, "; then: publisher connections keys promote", (*vault.Master).Added)
+}
 
 type keysPromoteCmd struct{ keyFileOf }
 
 // Run promotes a key.
-func (k *keysPromoteCmd) Run(c *cli) error { return k.change(c, (*vault.Master).Promoted) }
+func (k *keysPromoteCmd) Run(c *cli) error {
+	return k.change(c, "; then: publisher connections keys retire", (*vault.Master).Promoted)
+}
 
 // keysRetireCmd has no file: what it drops must not be needed by the bus.
 type keysRetireCmd struct{}
@@ -125,5 +129,5 @@ func (*keysRetireCmd) Run(ctx context.Context, c *cli) error {
 	if _, err := v.Reseal(ctx); err != nil {
 		return err
 	}
-	return keyFileOf{}.change(c, (*vault.Master).Retired)
+	return keyFileOf{}.change(c, ".", (*vault.Master).Retired)
 }

@@ -31,7 +31,7 @@ type account struct {
 	bus      *bus.Bus
 	env      Env
 	dir      string
-	redirect string
+	redirect string          // without the vendor's name at its end
 	all      strings.Builder // everything that was printed
 }
 
@@ -43,13 +43,15 @@ func newAccount(t *testing.T) *account {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &account{t: t, dir: t.TempDir(), redirect: "http://" + l.Addr().String() + "/callback/hubspot"}
+	a := &account{t: t, dir: t.TempDir(), redirect: "http://" + l.Addr().String() + "/callback/"}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	a.vendor = oauth.New(oauth.Options{Clients: map[string][]oauth.Client{oauth.HubSpot: {{
-		ID: "app-1", Secrets: []string{appSecret}, Redirects: []string{a.redirect},
-	}}}})
+	apps := map[string][]oauth.Client{}
+	for _, vendor := range []string{oauth.HubSpot, oauth.Salesforce, oauth.Pipedrive} {
+		apps[vendor] = []oauth.Client{{ID: "app-1", Secrets: []string{appSecret}, Redirects: []string{a.redirect + vendor}}}
+	}
+	a.vendor = oauth.New(oauth.Options{Clients: apps})
 	hosts := a.vendor.Hosts()
 	hosts[oauth.BotStarHost] = a.vendor.BotStarAPI()
 	server, err := standin.Start(bustest.Log(t), hosts)
@@ -125,7 +127,7 @@ func TestBotStarByHand(t *testing.T) {
 	if code, out, problems := a.publisher(first+"\n", "connect", "botstar", "--expires", "2099-01-01"); code != 0 {
 		t.Fatalf("%d: %s%s", code, out, problems)
 	}
-	if out := a.must("connections", "test", "botstar"); !strings.Contains(out, "works: 200") {
+	if out := a.must("connections", "test", "botstar"); !strings.Contains(out, "works: the vendor answered 200") {
 		t.Errorf("tested: %s", out)
 	}
 	a.must("connections", "rotate", "botstar", "--token", "file:"+a.file("token", second))
@@ -141,7 +143,7 @@ func TestBotStarByHand(t *testing.T) {
 	}
 	a.refuses("made by hand", "connections", "rotate", "botstar")
 	code, out, problems := a.publisher("", "connections", "revoke", "botstar", "--why", "left")
-	if code != 0 || !strings.Contains(out, "revoked") || !strings.Contains(problems, "end the token there") {
+	if code != 0 || !strings.Contains(out, "revoked") || !strings.Contains(problems, "end it there, too") {
 		t.Errorf("revoked: %d %s%s", code, out, problems)
 	}
 	a.refuses("was revoked: left", "connections", "test", "botstar")
@@ -154,30 +156,7 @@ func TestBotStarByHand(t *testing.T) {
 func TestHubSpotWithConsent(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
-	secret := "file:" + a.file("app.secret", appSecret)
-	out := &consoleOut{found: make(chan string, 1)}
-	ended := make(chan int, 1)
-	go func() {
-		var stdout bytes.Buffer
-		ended <- Publisher(t.Context(), Process{
-			Args: []string{"connect", "hubspot", "--client-id", "app-1", "--client-secret", secret, "--site", "shop", "--redirect", a.redirect},
-			Env:  a.env, Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: out, Vendors: a.client,
-		})
-	}()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	select {
-	case address := <-out.found:
-		if err := a.consent(ctx, address); err != nil {
-			t.Fatal(err)
-		}
-	case <-ctx.Done():
-		t.Fatalf("no address was printed: %s", out.String())
-	}
-	if code := <-ended; code != 0 {
-		t.Fatalf("connecting ended with %d: %s", code, out.String())
-	}
-	a.all.WriteString(out.String())
+	a.connect("hubspot", "--site", "shop")
 	if shown := a.must("connections", "show", "hubspot", "--site", "shop"); !strings.Contains(shown, "hub_id       4711") || !strings.Contains(shown, "crm.objects.contacts.write") {
 		t.Errorf("shown: %s", shown)
 	}
@@ -190,6 +169,37 @@ func TestHubSpotWithConsent(t *testing.T) {
 		t.Error("the vendor knows the grant yet")
 	}
 	a.clean("canary-next-app-secret")
+}
+
+// connect has a person connect an account at the vendor, and returns what was
+// printed.
+func (a *account) connect(vendor string, more ...string) string {
+	a.t.Helper()
+	secret := "file:" + a.file(vendor+".secret", appSecret)
+	out := &consoleOut{found: make(chan string, 1)}
+	var stdout bytes.Buffer
+	ended := make(chan int, 1)
+	go func() {
+		ended <- Publisher(a.t.Context(), Process{
+			Args: append([]string{"connect", vendor, "--client-id", "app-1", "--client-secret", secret, "--redirect", a.redirect + vendor}, more...),
+			Env:  a.env, Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: out, Vendors: a.client,
+		})
+	}()
+	ctx, cancel := context.WithTimeout(a.t.Context(), 20*time.Second)
+	defer cancel()
+	select {
+	case address := <-out.found:
+		if err := a.consent(ctx, address); err != nil {
+			a.t.Fatal(err)
+		}
+	case <-ctx.Done():
+		a.t.Fatalf("no address was printed: %s", out.String())
+	}
+	if code := <-ended; code != 0 {
+		a.t.Fatalf("connecting ended with %d: %s", code, out.String())
+	}
+	a.all.WriteString(out.String() + stdout.String())
+	return out.String() + stdout.String()
 }
 
 // consent is the person, at the vendor's page and on the way back.

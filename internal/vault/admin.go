@@ -21,13 +21,16 @@ func (v *Vault) PutToken(ctx context.Context, name Name, token Secret, lapses ti
 	if err != nil {
 		return Connection{}, err
 	}
-	if !p.Manual() {
+	if !p.ByHand() {
 		return Connection{}, fault.New(fault.SchemaViolation, "tokens of %s come from its OAuth server", p.Title).
 			WithFix("use `publisher connect %s`", p.Name)
 	}
 	return v.put(ctx, name, func(r *record, now time.Time) error {
 		if err := checkToken(token); err != nil {
 			return err
+		}
+		if r.Client != nil { // It had consent until now, of which nothing is left.
+			r.Client, r.Tokens, r.Scopes, r.Extra = nil, nil, nil, nil
 		}
 		r.Generation = max(r.Generation, v.highest(name)) + 1
 		r.push(pair{Number: r.Generation, Access: token.Reveal(), IssuedAt: now.UTC(), ExpiresAt: lapses.UTC()}, time.Time{})
@@ -232,6 +235,9 @@ type Health struct {
 	Detail string `json:"detail,omitempty"`
 	// Missing are the scopes that we need and the account does not grant.
 	Missing []string `json:"missing,omitempty"`
+	// NoSetup are the scopes without which we cannot make our own fields there.
+	// Whoever has made them needs those no more.
+	NoSetup []string `json:"no_setup,omitempty"`
 }
 
 // Probe asks the vendor for something harmless with the connection's token.
@@ -245,7 +251,10 @@ func (v *Vault) Probe(ctx context.Context, name Name) (Health, error) {
 	if err != nil {
 		return Health{}, err
 	}
-	h := Health{Missing: missing(p.Scopes, r)}
+	if known, err := v.Inspect(ctx, s.name); err == nil && len(known.Scopes) > 0 {
+		r.Scopes = known.Scopes
+	}
+	h := Health{Missing: missing(p.Scopes, r), NoSetup: missing(p.Setup, r)}
 	domain := ""
 	if r.Client != nil {
 		domain = r.Client.Domain
@@ -270,7 +279,7 @@ func (v *Vault) Probe(ctx context.Context, name Name) (Health, error) {
 
 // missing returns the scopes that the vendor said that it does not give.
 func missing(wanted []string, r *record) []string {
-	if r.Client == nil || len(r.Scopes) == 0 {
+	if len(r.Scopes) == 0 {
 		return nil // It did not say.
 	}
 	given := map[string]bool{}
@@ -279,11 +288,17 @@ func missing(wanted []string, r *record) []string {
 	}
 	var none []string
 	for _, scope := range wanted {
-		if !given[scope] && (scope != "refresh_token" || !given["offline_access"]) {
+		if !given[scope] && !implied(scope, r, given) {
 			none = append(none, scope)
 		}
 	}
 	return none
+}
+
+// implied reports whether the scope is there under another name, or is of OAuth
+// only while the token was made by hand.
+func implied(scope string, r *record, given map[string]bool) bool {
+	return scope == "refresh_token" && given["offline_access"] || scope == "oauth" && r.Client == nil
 }
 
 func (v *Vault) probe(ctx context.Context, p Provider, domain string, t Token) (int, error) {
@@ -304,16 +319,7 @@ func (v *Vault) probe(ctx context.Context, p Provider, domain string, t Token) (
 	}
 	defer func() { _ = response.Body.Close() }()
 	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 1<<20))
-	switch status := response.StatusCode; {
-	case status/100 == 2:
-		return status, nil
-	case status == http.StatusUnauthorized:
-		return status, fault.New(fault.TokenRefused, "%s refuses the token", p.Title)
-	case status == http.StatusForbidden:
-		return status, fault.New(fault.VendorForbids, "%s takes the token, and does not allow this with it", p.Title)
-	default:
-		return status, fault.New(fault.VendorUnavailable, "%s answered %d", p.Title, status)
-	}
+	return response.StatusCode, judge(p, response.StatusCode)
 }
 
 // putOAuth stores what the vendor's OAuth server gave for the consent.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/exec"
 	"slices"
@@ -33,7 +34,7 @@ func TestChild(t *testing.T) { //nolint:paralleltest // It is alone in its proce
 
 // job is what a process of a test does.
 type job struct {
-	Do         string // race, rotate or refresh
+	Do         string // race, rotate, refresh, hold or hold-hidden
 	URL        string // of the bus
 	Addr, SPKI string // of the vendors
 	Keys, Seen string // files
@@ -45,13 +46,8 @@ type job struct {
 // spawn starts a process. It is killed when the test ends.
 func (w *world) spawn(j job) (*exec.Cmd, io.WriteCloser, *bufio.Scanner) {
 	w.t.Helper()
-	j.URL, j.Addr, j.SPKI = w.bus.URL(), w.hosts.Addr(), w.hosts.SPKI()
-	text, err := json.Marshal(j)
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	child := exec.CommandContext(context.WithoutCancel(w.t.Context()), os.Args[0],
-		"-test.run=^TestChild$", "-test.timeout=300s", string(text))
+		"-test.run=^TestChild$", "-test.timeout=300s", w.filled(j))
 	child.Stderr = w.t.Output()
 	in, err := child.StdinPipe()
 	if err != nil {
@@ -69,6 +65,17 @@ func (w *world) spawn(j job) (*exec.Cmd, io.WriteCloser, *bufio.Scanner) {
 	return child, in, lines
 }
 
+// filled returns the job as a process reads it, with where it finds everything.
+func (w *world) filled(j job) string {
+	w.t.Helper()
+	j.URL, j.Addr, j.SPKI = w.bus.URL(), w.hosts.Addr(), w.hosts.SPKI()
+	text, err := json.Marshal(j)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(text)
+}
+
 // kill is kill -9, and the wait for the end.
 func kill(child *exec.Cmd) {
 	_ = child.Process.Kill()
@@ -80,6 +87,11 @@ func childProcess(text string) error {
 	var j job
 	if err := json.Unmarshal([]byte(text), &j); err != nil {
 		return err
+	}
+	if j.Do == "hold-hidden" {
+		if err := vault.NoDumps(); err != nil {
+			return err
+		}
 	}
 	ctx := context.Background()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
@@ -110,6 +122,8 @@ func childProcess(text string) error {
 		err = race(ctx, v, &now, j)
 	case "rotate":
 		err = rotate(ctx, log, kv, j)
+	case "hold", "hold-hidden":
+		err = v.Source(j.Names[0]).Do(ctx, hold)
 	case "refresh":
 		for err == nil {
 			_, err = v.Rotate(ctx, j.Names[0])
@@ -117,6 +131,15 @@ func childProcess(text string) error {
 		}
 	}
 	return err
+}
+
+// hold uses the token until the process is killed.
+func hold(ctx context.Context, got vault.Token) error {
+	header := http.Header{}
+	got.Authorize(header) // As a call to a vendor has it.
+	say("holding")
+	<-ctx.Done()
+	return fmt.Errorf("%d headers: %w", len(header), ctx.Err())
 }
 
 // leaseOf is short where the leases of the dead are waited for.

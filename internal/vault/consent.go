@@ -163,6 +163,9 @@ func (c *Consent) Address() string { return c.address }
 // Scopes are what the person is asked for.
 func (c *Consent) Scopes() []string { return slices.Clone(c.scopes) }
 
+// Redirect returns the address of the callback, as the vendor must know it.
+func (c *Consent) Redirect() string { return c.redirect.String() }
+
 // Wait returns the connection when the person has consented, or why not.
 func (c *Consent) Wait(ctx context.Context) (Connection, error) {
 	defer c.Close(ctx)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-chat/parley/internal/bus/bustest"
 	"github.com/parley-chat/parley/internal/fault"
 	"github.com/parley-chat/parley/internal/standin/oauth"
 	"github.com/parley-chat/parley/internal/vault"
@@ -103,10 +104,7 @@ func (a attack) change(back string) string {
 // that was attacked.
 func TestAttacksOnTheCallback(t *testing.T) {
 	t.Parallel()
-	rounds := 50
-	if testing.Short() {
-		rounds = 5
-	}
+	rounds := bustest.Count(5, 50)
 	w := newWorld(t, oauth.Options{})
 	ours, theirs := vault.Name{Provider: oauth.HubSpot}, vault.Name{Provider: oauth.Salesforce}
 	tried, accepted := 0, 0

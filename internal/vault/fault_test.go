@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/parley-chat/parley/internal/bus/bustest"
 	"github.com/parley-chat/parley/internal/fault"
 	"github.com/parley-chat/parley/internal/standin/oauth"
 	"github.com/parley-chat/parley/internal/vault"
@@ -34,10 +35,7 @@ func (w *world) keys() string {
 // every record and the key stay readable, old or new.
 func TestKilledWhileItWrites(t *testing.T) {
 	t.Parallel()
-	kills := 300
-	if testing.Short() {
-		kills = 30
-	}
+	kills := bustest.Count(20, 300)
 	w := newWorld(t, oauth.Options{})
 	var names []vault.Name
 	for i := range 5 {
@@ -220,10 +218,7 @@ func TestWrongMasterKey(t *testing.T) {
 func TestRefreshRace(t *testing.T) {
 	t.Parallel()
 	const processes, goroutines = 3, 50
-	rounds := 200
-	if testing.Short() {
-		rounds = 20
-	}
+	rounds := bustest.Count(20, 200)
 	w := newWorld(t, oauth.Options{Life: 30 * time.Minute})
 	name := vault.Name{Provider: oauth.HubSpot}
 	w.connect(name)
@@ -273,10 +268,7 @@ func TestRefreshRace(t *testing.T) {
 // that is told; it is never dead in silence.
 func TestDeathBetweenAnswerAndSave(t *testing.T) {
 	t.Parallel()
-	lanes, kills := 10, 10
-	if testing.Short() {
-		lanes, kills = 3, 2
-	}
+	lanes, kills := bustest.Count(4, 10), bustest.Count(2, 10)
 	w := newWorld(t, oauth.Options{Life: 30 * time.Minute})
 	keys, seen := w.keys(), filepath.Join(t.TempDir(), "seen")
 	w.vault = w.open(vault.Options{Every: 50 * time.Millisecond, LeaseLife: time.Second, CallTimeout: 2 * time.Second, Seen: seen})

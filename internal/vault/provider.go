@@ -24,8 +24,15 @@ type Provider struct {
 	PKCE bool
 	// Issuer is what `iss` on the callback must be, when it is there.
 	Issuer string
-	// Scopes are the least that the product needs.
-	Scopes []string
+	// Scopes are the least that the product needs, and Setup those that it needs
+	// beside them to make its own fields in an account, once.
+	Scopes, Setup []string
+	// Static is whether a token that a person made by hand serves as well as one of
+	// the OAuth server.
+	Static bool
+	// Inspect is an address that tells whose such a token is, and its scopes. It is
+	// asked with the token in the body, as HubSpot's.
+	Inspect string
 	// Account names the fields of a token answer that say whose account it is and
 	// where its API lies. They are no secrets.
 	Account []string
@@ -52,6 +59,9 @@ func Providers() []Provider {
 			Revoke:    "https://api.hubapi.com/oauth/2026-03/token/revoke",
 			PKCE:      true, Issuer: "https://app.hubspot.com",
 			Scopes:  []string{"crm.objects.contacts.read", "crm.objects.contacts.write", "oauth"},
+			Setup:   []string{"crm.schemas.contacts.read", "crm.schemas.contacts.write"},
+			Static:  true,
+			Inspect: "https://api.hubapi.com/oauth/v2/private-apps/get/access-token-info",
 			Account: []string{"hub_id", "user_id"},
 			Probe:   "https://api.hubapi.com/account-info/v3/details",
 			Hosts:   []string{"api.hubapi.com"},
@@ -89,8 +99,11 @@ func Providers() []Provider {
 	}
 }
 
-// Manual reports whether a person makes the tokens by hand.
+// Manual reports whether a person makes all tokens by hand.
 func (p Provider) Manual() bool { return p.Token == "" }
+
+// ByHand reports whether a token that a person made by hand is taken.
+func (p Provider) ByHand() bool { return p.Manual() || p.Static }
 
 // Allows reports whether a token may be sent to the address.
 func (p Provider) Allows(u *url.URL) bool {
@@ -98,6 +111,17 @@ func (p Provider) Allows(u *url.URL) bool {
 	return u.Scheme == "https" && u.User == nil && slices.ContainsFunc(p.Hosts, func(allowed string) bool {
 		return host == allowed || allowed[0] == '.' && strings.HasSuffix(host, allowed)
 	})
+}
+
+// hosts are the hosts for people.
+func (p Provider) hosts() []string {
+	hosts := slices.Clone(p.Hosts)
+	for i, host := range hosts {
+		if host[0] == '.' {
+			hosts[i] = "*" + host
+		}
+	}
+	return hosts
 }
 
 // at returns the address with the client's domain and the account's fields in
@@ -113,7 +137,7 @@ func (p Provider) at(address, domain string, account map[string]string) (string,
 	u, err := url.Parse(address)
 	if err != nil || !p.Allows(u) {
 		return "", fault.New(fault.EgressDenied, "the address is none of %s", p.Title).
-			WithFix("name a host of %s: %s", p.Title, strings.Join(p.Hosts, ", "))
+			WithFix("name a host of %s: %s", p.Title, strings.Join(p.hosts(), ", "))
 	}
 	return address, nil
 }

@@ -343,10 +343,23 @@ func TestMissingScopes(t *testing.T) {
 		"all are missing": {record{Client: oauth, Scopes: []string{"b"}}, []string{"a", "refresh_token"}},
 		"it did not say":  {record{Client: oauth}, nil},
 		"made by hand":    {record{}, nil},
+		"by hand, told":   {record{Scopes: []string{"b"}}, []string{"a", "refresh_token"}},
 	} {
 		if got := missing([]string{"a", "refresh_token"}, &test.r); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v, want %v", what, got, test.want)
 		}
+	}
+}
+
+// TestScopesOfTokensByHand: the scope of OAuth itself is none of theirs.
+func TestScopesOfTokensByHand(t *testing.T) {
+	t.Parallel()
+	wanted := []string{"a", "oauth"}
+	if got := missing(wanted, &record{Scopes: []string{"a"}}); got != nil {
+		t.Errorf("of a token by hand %v are missing", got)
+	}
+	if got := missing(wanted, &record{Client: &client{ID: "x"}, Scopes: []string{"a"}}); !slices.Equal(got, []string{"oauth"}) {
+		t.Errorf("of consent %v are missing", got)
 	}
 }
 

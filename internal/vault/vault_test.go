@@ -371,7 +371,7 @@ func TestBadTokensByHand(t *testing.T) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-	if _, err := w.vault.PutToken(t.Context(), vault.Name{Provider: oauth.HubSpot}, vault.NewSecret("x"), time.Time{}); !is(err, fault.SchemaViolation) {
+	if _, err := w.vault.PutToken(t.Context(), vault.Name{Provider: oauth.Pipedrive}, vault.NewSecret("x"), time.Time{}); !is(err, fault.SchemaViolation) {
 		t.Errorf("a token by hand for an OAuth server: %v", err)
 	}
 	if _, err := w.vault.PutToken(t.Context(), vault.Name{Provider: oauth.BotStar, Site: "A B"}, vault.NewSecret("x"), time.Time{}); !is(err, fault.SchemaViolation) {

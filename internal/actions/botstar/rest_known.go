@@ -45,10 +45,10 @@ func heard(ctx context.Context, env actions.Env) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("asking what the webhooks have told of the visitor: %w", err)
 	}
-	if !told.At.After(env.Profile.ClearedAt) || checkID(vendorKey, told.ID) != nil {
-		return "", nil
+	if legal := checkID(vendorKey, told.ID) == nil; legal && told.At.After(env.Profile.ClearedAt) {
+		return told.ID, nil
 	}
-	return told.ID, nil
+	return "", nil
 }
 
 // known reports whether BotStar's REST API can be asked about the visitor.

@@ -86,6 +86,7 @@ type vendor struct {
 	token       string
 	revoke      string
 	introspect  string
+	inspect     string // of tokens that were made by hand
 	probe       string
 	// basic wants the client in a header, and in no other place.
 	basic bool
@@ -105,7 +106,8 @@ func vendors() []vendor {
 		{
 			name: HubSpot, title: "HubSpot", authorize: "/oauth/authorize", token: "/oauth/2026-03/token",
 			revoke: "/oauth/2026-03/token/revoke", introspect: "/oauth/2026-03/token/introspect", probe: "/account-info/v3/details",
-			pkce: true, life: 30 * time.Minute, legacy: true,
+			inspect: "/oauth/v2/private-apps/get/access-token-info",
+			pkce:    true, life: 30 * time.Minute, legacy: true,
 			account: map[string]any{"hub_id": 4711, "user_id": 42, "token_use": "access_token"},
 		},
 		{
@@ -148,6 +150,9 @@ func (s *Standin) serve(v vendor) http.Handler {
 	mux.HandleFunc("POST "+v.token, func(w http.ResponseWriter, r *http.Request) { s.serveToken(v, w, r) })
 	mux.HandleFunc("POST "+v.revoke, func(w http.ResponseWriter, r *http.Request) { s.serveRevoke(v, w, r) })
 	mux.HandleFunc("GET "+v.probe, func(w http.ResponseWriter, r *http.Request) { s.serveProbe(v.name, w, r) })
+	if v.inspect != "" {
+		mux.HandleFunc("POST "+v.inspect, func(w http.ResponseWriter, r *http.Request) { s.serveInspect(v, w, r) })
+	}
 	if v.introspect != "" {
 		mux.HandleFunc("POST "+v.introspect, func(w http.ResponseWriter, r *http.Request) { s.serveIntrospect(v, w, r) })
 	}
@@ -185,13 +190,19 @@ func (s *Standin) Register(vendor string, clients ...Client) {
 }
 
 // Issue returns a new token of BotStar, which lives until Withdraw.
-func (s *Standin) Issue() string {
+func (s *Standin) Issue() string { return s.issue(BotStar, "bst", nil) }
+
+// IssuePrivate returns the token of a new private app of HubSpot, which may do
+// what the scopes say.
+func (s *Standin) IssuePrivate(scopes ...string) string { return s.issue(HubSpot, "pat-eu1", scopes) }
+
+// issue makes a token by hand.
+func (s *Standin) issue(vendor, prefix string, scopes []string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := s.newFamily(BotStar, "", nil)
-	g := &grant{token: newToken("bst"), family: f}
+	g := &grant{token: newToken(prefix), family: s.newFamily(vendor, "", scopes)}
 	s.access[g.token] = g
-	s.ledger.add(Entry{Vendor: BotStar, Kind: Issued, Token: mark(g.token)})
+	s.ledger.add(Entry{Vendor: vendor, Kind: Issued, Token: mark(g.token)})
 	return g.token
 }
 

@@ -372,3 +372,48 @@ func TestHangingAnswerIsCommitted(t *testing.T) {
 		t.Error("it was answered")
 	}
 }
+
+// TestPrivateApps: a token that was made by hand works at the API, tells whose it
+// is, and ends by hand. The token of an app with consent is none.
+func TestPrivateApps(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, oauth.Options{})
+	const inspect, probe = "https://api.hubapi.com/oauth/v2/private-apps/get/access-token-info", "https://api.hubapi.com/account-info/v3/details"
+	token := r.s.IssuePrivate("crm.objects.contacts.read")
+	ask := func(token string) (int, map[string]any) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, inspect, strings.NewReader(`{"tokenKey":"`+token+`"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := r.client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		var body map[string]any
+		_ = json.NewDecoder(response.Body).Decode(&body)
+		return response.StatusCode, body
+	}
+	status, body := ask(token)
+	scopes, _ := body["scopes"].([]any)
+	if status != http.StatusOK || body["hubId"] != float64(4711) || len(scopes) != 1 || !strings.HasPrefix(token, "pat-eu1") {
+		t.Errorf("%d %v", status, body)
+	}
+	bearer := http.Header{"Authorization": {"Bearer " + token}}
+	if status, _ := r.call(http.MethodGet, probe, nil, bearer); status != http.StatusOK {
+		t.Errorf("the API answers %d", status)
+	}
+	for _, other := range []string{"", "pat-eu1-nobody", r.s.Issue()} {
+		if status, _ := ask(other); status != http.StatusUnauthorized {
+			t.Errorf("of %.8q it tells: %d", other, status)
+		}
+	}
+	r.s.Withdraw(token)
+	if status, _ := ask(token); status != http.StatusUnauthorized {
+		t.Errorf("of a token that ended it tells: %d", status)
+	}
+	if status, _ := r.call(http.MethodGet, probe, nil, bearer); status != http.StatusUnauthorized {
+		t.Errorf("the API takes a token that ended: %d", status)
+	}
+}

@@ -336,6 +336,33 @@ func (s *Standin) serveIntrospect(v vendor, w http.ResponseWriter, r *http.Reque
 	})
 }
 
+// serveInspect tells of a token that was made by hand: whose it is, and what it
+// may do. The token of an app with consent is none.
+func (s *Standin) serveInspect(v vendor, w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	f := s.faults[v.name].API.take()
+	s.mu.Unlock()
+	if !f.before(w) {
+		s.ledger.add(Entry{Vendor: v.name, Kind: Spoiled})
+		return
+	}
+	var asked struct {
+		TokenKey string `json:"tokenKey"`
+	}
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16)).Decode(&asked)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil || !s.valid(v.name, asked.TokenKey) || s.access[asked.TokenKey].family.client != "" {
+		s.ledger.add(Entry{Vendor: v.name, Kind: Denied, Token: mark(asked.TokenKey)})
+		answer(w, http.StatusUnauthorized, map[string]any{"status": "error", "message": "the token is not valid", "category": "INVALID_AUTHENTICATION"})
+		return
+	}
+	s.ledger.add(Entry{Vendor: v.name, Kind: Used, Token: mark(asked.TokenKey)})
+	answer(w, http.StatusOK, map[string]any{
+		"hubId": v.account["hub_id"], "userId": v.account["user_id"], "appId": 815, "scopes": slices.Clone(s.access[asked.TokenKey].family.scopes),
+	})
+}
+
 // serveProbe is something harmless of the vendor's API.
 func (s *Standin) serveProbe(vendor string, w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
