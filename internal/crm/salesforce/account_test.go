@@ -32,10 +32,10 @@ func TestSchema(t *testing.T) {
 	for name, want := range map[string]crm.FieldSchema{
 		"Email":         {Name: "Email", Label: "Email", Type: crm.Text, Max: 80},
 		"Interest__c":   {Name: "Interest__c", Label: "Interest__c", Type: crm.Text, Max: 40},
-		"Last_Chat__c":  {Name: "Last_Chat__c", Label: "Last_Chat__c", Type: crm.Time},
+		"Last_Chat__c":  {Name: "Last_Chat__c", Label: "Last_Chat__c", Type: crm.Time, Seconds: true},
 		"Tags__c":       {Name: "Tags__c", Label: "Tags__c", Type: crm.List},
 		"LeadSource":    {Name: "LeadSource", Label: "LeadSource", Type: crm.Enum},
-		"CreatedDate":   {Name: "CreatedDate", Label: "CreatedDate", Type: crm.Time, ReadOnly: true},
+		"CreatedDate":   {Name: "CreatedDate", Label: "CreatedDate", Type: crm.Time, Seconds: true, ReadOnly: true},
 		"Parley_Key__c": {Name: "Parley_Key__c", Label: "Parley_Key__c", Type: crm.Text, ReadOnly: true, Max: 64},
 		"Parley_Seq__c": {Name: "Parley_Seq__c", Label: "Parley_Seq__c", Type: crm.Number, ReadOnly: true},
 		"sobject":       {Name: "sobject", Label: "What the person is in Salesforce", Type: crm.Enum, Options: []string{"Contact", "Lead"}},

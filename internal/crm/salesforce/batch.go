@@ -141,18 +141,11 @@ func (c *Connector) find(ctx context.Context, object, fields, by string, values 
 		if fields == "FIELDS(ALL)" {
 			q += " LIMIT 200"
 		}
-		var got struct {
-			Done    bool     `json:"done"`
-			Records []record `json:"records"`
-		}
-		err := c.do(ctx, call{method: http.MethodGet, path: "/query", query: url.Values{"q": {q}}, name: "a query of " + object, out: &got})
+		found, err := c.ask(ctx, object, q)
 		if err != nil {
 			return nil, err
 		}
-		if !got.Done {
-			return nil, fault.New(fault.VendorAnswerInvalid, "Salesforce finds more records of %s than were asked for", object)
-		}
-		all = append(all, got.Records...)
+		all = append(all, found...)
 	}
 	return all, nil
 }

@@ -57,7 +57,7 @@ func (c *Connector) UpsertContacts(ctx context.Context, list []crm.Contact) ([]c
 			return nil, err
 		}
 	}
-	for _, step := range []func(context.Context, *group) error{c.reconcile, c.match, c.put} {
+	for _, step := range []func(context.Context, *group) error{c.reconcile, c.match, c.join, c.put} {
 		if err := step(ctx, g); err != nil {
 			return g.rest(err)
 		}

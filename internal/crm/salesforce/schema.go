@@ -87,6 +87,7 @@ func (c *Connector) told(byName map[string]field) []crm.FieldSchema {
 // told returns the field in our words. Ours are not for mappings.
 func (f field) told(ours bool) crm.FieldSchema {
 	t := crm.FieldSchema{Name: f.Name, Label: f.Label, Type: f.kind(), ReadOnly: ours || f.Calculated || !f.Createable && !f.Updateable}
+	t.Seconds = t.Type == crm.Time
 	if t.Type == crm.Text {
 		t.Max = f.Length
 	}

@@ -131,7 +131,7 @@ func (c *Connector) Schema(ctx context.Context) (crm.Schema, error) {
 		fields   *[]crm.FieldSchema
 		reserved []string
 	}{
-		{"contacts", &s.Contact, []string{"contact_key", "seq", "updated_at"}},
+		{"contacts", &s.Contact, []string{"contact_key", "seq", "updated_at", changeColumn}},
 		{"chat_sessions", &s.Activity, append([]string{"session_key"}, chatColumns()...)},
 	} {
 		query := "SELECT name, type FROM pragma_table_info(" + c.dialect.mark(1) + ")"
@@ -204,6 +204,7 @@ func contactOf(names []string, values []any) crm.Contact {
 			}
 		case "updated_at":
 			c.UpdatedAt, _ = value.(time.Time)
+		case changeColumn: // It is the trigger's.
 		default:
 			c.Fields = append(c.Fields, crm.Field{Name: name, Value: value, Rule: crm.Always})
 		}

@@ -78,6 +78,10 @@ func TestStrict(t *testing.T) {
 		"unknown column":     {http.MethodGet, data + "/query?q=" + url.QueryEscape("SELECT X__c FROM Contact"), "", 400, "INVALID_FIELD"},
 		"all without limit":  {http.MethodGet, data + "/query?q=" + url.QueryEscape("SELECT FIELDS(ALL) FROM Contact"), "", 400, "MALFORMED_QUERY"},
 		"broken literal":     {http.MethodGet, data + "/query?q=" + url.QueryEscape(`SELECT Id FROM Contact WHERE K__c = 'a'b'`), "", 400, "MALFORMED_QUERY"},
+		"a time in quotes":   {http.MethodGet, data + "/query?q=" + url.QueryEscape(`SELECT Id FROM Contact WHERE SystemModstamp > '2026-11-25T10:00:00Z'`), "", 400, "INVALID_FIELD"},
+		"a text as a time":   {http.MethodGet, data + "/query?q=" + url.QueryEscape(`SELECT Id FROM Contact WHERE K__c > 2026-11-25T10:00:00Z`), "", 400, "INVALID_FIELD"},
+		"no time":            {http.MethodGet, data + "/query?q=" + url.QueryEscape(`SELECT Id FROM Contact WHERE SystemModstamp > 2026-13-25T10:00:00Z`), "", 400, "MALFORMED_QUERY"},
+		"an unknown order":   {http.MethodGet, data + "/query?q=" + url.QueryEscape(`SELECT Id FROM Contact ORDER BY X__c LIMIT 5`), "", 400, "INVALID_FIELD"},
 		"address too long":   {http.MethodGet, data + "/query?q=" + strings.Repeat("x", 17_000), "", 414, "too long"},
 		"nothing to destroy": {http.MethodDelete, data + "/composite/sobjects?ids=", "", 400, "EXCEEDED_ID_LIMIT"},
 	} {

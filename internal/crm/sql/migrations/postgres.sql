@@ -35,3 +35,14 @@ CREATE TABLE chat_sessions (
 	updated_at  timestamptz
 );
 CREATE INDEX chat_sessions_contact ON chat_sessions (contact_key);
+-- migration 2: what others change in contacts
+ALTER TABLE contacts ADD COLUMN parley_change bigint;
+CREATE INDEX contacts_parley_change ON contacts (parley_change, contact_key) WHERE parley_change IS NOT NULL;
+CREATE FUNCTION parley_crm_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	NEW.parley_change := pg_current_xact_id()::text::bigint;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER contacts_parley_change BEFORE UPDATE ON contacts
+FOR EACH ROW WHEN (NEW.seq = OLD.seq) EXECUTE FUNCTION parley_crm_changed();

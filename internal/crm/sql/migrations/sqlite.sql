@@ -35,3 +35,14 @@ CREATE TABLE chat_sessions (
 	updated_at  TEXT
 ) WITHOUT ROWID;
 CREATE INDEX chat_sessions_contact ON chat_sessions (contact_key);
+-- migration 2: what others change in contacts
+ALTER TABLE contacts ADD COLUMN parley_change INTEGER;
+CREATE INDEX contacts_parley_change ON contacts (parley_change) WHERE parley_change IS NOT NULL;
+CREATE TABLE parley_crm_changes (n INTEGER NOT NULL);
+INSERT INTO parley_crm_changes (n) VALUES (0);
+CREATE TRIGGER contacts_parley_change AFTER UPDATE ON contacts
+WHEN new.seq IS old.seq AND new.parley_change IS old.parley_change
+BEGIN
+	UPDATE parley_crm_changes SET n = n + 1;
+	UPDATE contacts SET parley_change = (SELECT n FROM parley_crm_changes) WHERE contact_key = new.contact_key;
+END;
