@@ -49,6 +49,7 @@ func openEdge(ctx context.Context, log *slog.Logger, cfg *Config, env Env, b *bu
 		Site: cfg.FindSite, IsSite: func(name string) bool { _, ok := cfg.Sites[name]; return ok },
 		Validate: schemas.Validate, Counter: metrics,
 		MaxBody: body, Memory: memory, Requests: cfg.Ingest.Requests, Maintenance: cfg.Ingest.Maintenance, Healthy: b.Healthy,
+		Room: func(ctx context.Context) (int64, error) { return b.Room(ctx, bus.StreamFlow) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making the edge: %w", err)

@@ -73,6 +73,7 @@ const (
 	SnapshotInvalid     Reason = "snapshot_invalid"
 	SealBroken          Reason = "seal_broken"
 	KeyMissing          Reason = "key_missing"
+	KeyStoreUnavailable Reason = "key_store_unavailable"
 	PageAnswerInvalid   Reason = "page_answer_invalid"
 	CallFailed          Reason = "call_failed"
 	CallRefused         Reason = "call_refused"
@@ -83,6 +84,7 @@ const (
 	BusMisconfigured    Reason = "bus_misconfigured"
 	BusDenied           Reason = "bus_denied"
 	QueueFull           Reason = "queue_full"
+	StoreFull           Reason = "store_full"
 	NoWorker            Reason = "no_worker"
 	NoExecutor          Reason = "no_executor"
 	VisitorAway         Reason = "visitor_away"
@@ -192,6 +194,7 @@ func table() []Entry {
 		{SnapshotInvalid, Conflict, "what was stored of the session cannot be read, so it starts afresh", "look for a damaged store or a newer worker; the next snapshot replaces it"},
 		{SealBroken, Conflict, "what was sealed has changed, or belongs to something else", "look for a damaged store; nothing of it is used"},
 		{KeyMissing, Conflict, "what was sealed needs a key that is not in the key ring", "add the key to the ring: a rotated key stays until what it sealed has expired"},
+		{KeyStoreUnavailable, Unavailable, "the key store that sealed the master key does not answer", "processes that run go on without it; one that starts needs it: bring the key store back, or unseal it"},
 		{PageAnswerInvalid, Unavailable, "the page answered something that is no answer", "look at the evidence: the page may interfere"},
 		{CallFailed, Unavailable, "the address that a workflow calls did not answer well", "check that it answers; the step is tried again"},
 		{CallRefused, Unmet, "the address that a workflow calls refused the call", "look at the receiver's own log, and correct the step"},
@@ -202,6 +205,7 @@ func table() []Entry {
 		{BusMisconfigured, Conflict, "a stream exists with settings that we may not change", "read the message; it names the stream and the setting"},
 		{BusDenied, Denied, "NATS refused the permission", "use credentials that may publish this subject"},
 		{QueueFull, Exhausted, "the queue of this session and action is full", "wait until some of its commands are done"},
+		{StoreFull, Unavailable, "the store of events is nearly full, and would drop the oldest", "send the events again after the time in `Retry-After`; the operator raises the limit of the stream FLOW"},
 		{NoWorker, Unavailable, "no result came in time", "check that a worker runs and takes this action: `worker doctor`"},
 		{NoExecutor, Unmet, "nothing can run the action for this visitor", "let the site's `visitor.executor` be auto or headless, or identify the visitor"},
 		{VisitorAway, Unavailable, "the visitor's own tab is not connected", "the command waits until its expiry; give it a later one, or let the site's `visitor.executor` be auto"},

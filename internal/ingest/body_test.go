@@ -60,7 +60,8 @@ func resident(t *testing.T) int64 {
 // TestSizes is I6: bodies around the limit, and one that never ends.
 func TestSizes(t *testing.T) {
 	t.Parallel()
-	const limit, times = 64 << 10, 20
+	const limit = 64 << 10
+	times := bustest.Count(20, 50)
 	r := newRig(t, bustest.Start(t), func(o *ingest.Options) { o.MaxBody = limit }, mountPlain(t, "web"))
 	for size, want := range map[int]int{0: 400, 1: 400, limit - 1: 202, limit: 202, limit + 1: 413, 2 * limit: 413} {
 		for i := range times {
@@ -186,7 +187,7 @@ func TestContentTypes(t *testing.T) {
 		}
 	}
 	for _, media := range bad {
-		for i := range 10 {
+		for i := range 30 {
 			if a := r.do(http.MethodPost, "/in/web", strings.NewReader(body(100+i)), map[string]string{"Content-Type": media}); a.status != http.StatusUnsupportedMediaType {
 				t.Errorf("%q is answered %d %s", media, a.status, a.body)
 			}
@@ -195,8 +196,8 @@ func TestContentTypes(t *testing.T) {
 	if n := len(r.triggers()); n != len(good) {
 		t.Errorf("%d events are stored, want %d", n, len(good))
 	}
-	if n := r.ledger.refused(fault.MediaType); n != 10*len(bad) {
-		t.Errorf("%d refusals are counted, want %d", n, 10*len(bad))
+	if n := r.ledger.refused(fault.MediaType); n != 30*len(bad) {
+		t.Errorf("%d refusals are counted, want %d", n, 30*len(bad))
 	}
 }
 

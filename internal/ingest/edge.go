@@ -29,6 +29,9 @@ type Options struct {
 	IsSite func(name string) bool
 	// Validate checks a trigger against the schema of its type.
 	Validate func(typ string, data []byte) error
+	// Room, if set, tells how many more bytes the store takes before it would drop
+	// what it holds. Without room, events are answered 503.
+	Room func(ctx context.Context) (int64, error)
 	// Counter is told what happens.
 	Counter Counter
 	// MaxBody is the most bytes that a body may have, before and after unpacking;
@@ -54,6 +57,7 @@ type Edge struct {
 	resolver    *resolver // nil without identities
 	memory      *share
 	slots       *share
+	room        *room
 	maintenance atomic.Bool
 }
 
@@ -78,6 +82,7 @@ func New(log *slog.Logger, o Options) (*Edge, error) {
 	e := &Edge{
 		log: log, o: o, table: table,
 		memory: newShare(o.Memory, len(o.Sources)), slots: newShare(int64(o.Requests), len(o.Sources)),
+		room: newRoom(o.Room),
 	}
 	if o.Identities != nil {
 		e.resolver = newResolver(o.Identities, o.IdentityLife, 100_000)

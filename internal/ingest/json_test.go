@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/parley-chat/parley/internal/bus/bustest"
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
 	"github.com/parley-chat/parley/internal/ingest"
@@ -148,6 +150,58 @@ func TestSplit(t *testing.T) {
 	}
 }
 
+// TestTwoReaders is the corpus of I9: texts made of what readers differ about are
+// the same to all, or refused.
+func TestTwoReaders(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(9, 200))
+	taken, refused := 0, 0
+	for range bustest.Count(5000, 200_000) {
+		data := []byte(riddle(random, 4))
+		if readTwice(t, data); t.Failed() {
+			return
+		}
+		if _, err := ingest.Parse(data); err == nil {
+			taken++
+		} else {
+			refused++
+		}
+	}
+	t.Logf("%d texts taken, %d refused", taken, refused)
+	if taken < 1000 || refused < 1000 {
+		t.Errorf("%d texts taken, %d refused: they are no riddles", taken, refused)
+	}
+}
+
+// riddle returns a JSON value that readers may differ about, or that is none.
+func riddle(random *rand.Rand, depth int) string {
+	kind := random.IntN(10)
+	if depth == 0 {
+		kind = random.IntN(8)
+	}
+	pick := func(from ...string) string { return from[random.IntN(len(from))] }
+	switch {
+	case kind < 3:
+		return pick("0", "-0", "-0.0", "9007199254740993", "1e308", "1E+2", "1.10", "5e-324", "1e400", "-1e309", "01", "+1", ".5", "1.", "0x1", "NaN")
+	case kind < 7:
+		return `"` + pick("a", "é", `\u00e9`, `e\u0301`, `\ud83d\ude00`, "😀", `\u0000`, `\u2028`, `\/`, `\ud800`, `\udc00`, `\x`, "\xff", "\xed\xa0\x80", "\t", "\ufeff") + `"`
+	case kind < 8:
+		return pick("null", "true", "false", "True", "", "undefined", "{}", "[]")
+	case kind < 9:
+		var items []string
+		for range random.IntN(4) {
+			items = append(items, riddle(random, depth-1))
+		}
+		return "[" + strings.Join(items, pick(",", ",", ",", " , ", ",,")) + "]"
+	}
+	var members []string
+	for range random.IntN(4) {
+		name := pick("a", "A", "b", `\u0061`, "é", `e\u0301`, "", "__proto__", "constructor", "x/y~z")
+		members = append(members, `"`+name+`":`+riddle(random, depth-1))
+	}
+	return "{" + strings.Join(members, ",") + "}"
+}
+
 // FuzzParse holds Parse against encoding/json, which understands more, and
 // against the reader of the bus, which must understand all of it.
 func FuzzParse(f *testing.F) {
@@ -157,45 +211,49 @@ func FuzzParse(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		before := bytes.Clone(data)
-		got, err := ingest.Parse(data)
-		if !bytes.Equal(before, data) {
-			t.Fatal("Parse changed what it read")
-		}
-		if items, array, err := ingest.Split(data); err == nil && array {
-			for _, item := range items {
-				if !json.Valid(item) {
-					t.Fatalf("Split of %q returns %q", data, item)
-				}
+	f.Fuzz(readTwice)
+}
+
+// readTwice holds Parse of the data against the two other readers.
+func readTwice(t *testing.T, data []byte) {
+	t.Helper()
+	before := bytes.Clone(data)
+	got, err := ingest.Parse(data)
+	if !bytes.Equal(before, data) {
+		t.Fatal("Parse changed what it read")
+	}
+	if items, array, err := ingest.Split(data); err == nil && array {
+		for _, item := range items {
+			if !json.Valid(item) {
+				t.Fatalf("Split of %q returns %q", data, item)
 			}
 		}
-		if err != nil {
-			if e, ok := errors.AsType[*fault.Error](err); !ok || e.Code != fault.Invalid {
-				t.Fatalf("the error is %v", err)
-			}
-			return
+	}
+	if err != nil {
+		if e, ok := errors.AsType[*fault.Error](err); !ok || e.Code != fault.Invalid {
+			t.Fatalf("the error is %v", err)
 		}
-		decoder := json.NewDecoder(bytes.NewReader(data))
-		decoder.UseNumber()
-		var want any
-		if err := decoder.Decode(&want); err != nil {
-			t.Fatalf("encoding/json refuses %q: %v", data, err)
-		}
-		if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-			t.Fatalf("%q goes on", data)
-		}
-		text, err := json.Marshal(got)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if wanted, err := json.Marshal(want); err != nil || !bytes.Equal(wanted, text) {
-			t.Fatalf("%q is %s here and %s there", data, text, wanted)
-		}
-		if _, err := event.ParseData(text); err != nil && !tiny(data) {
-			t.Fatalf("the bus refuses %s: %v", text, err)
-		}
-	})
+		return
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	var want any
+	if err := decoder.Decode(&want); err != nil {
+		t.Fatalf("encoding/json refuses %q: %v", data, err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		t.Fatalf("%q goes on", data)
+	}
+	text, err := json.Marshal(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wanted, err := json.Marshal(want); err != nil || !bytes.Equal(wanted, text) {
+		t.Fatalf("%q is %s here and %s there", data, text, wanted)
+	}
+	if _, err := event.ParseData(text); err != nil && !tiny(data) {
+		t.Fatalf("the bus refuses %s: %v", text, err)
+	}
 }
 
 // tiny reports whether the body is a number that the bus's reader takes for one

@@ -125,6 +125,13 @@ func options(ctx context.Context, b *bus.Bus) (ingest.Options, error) {
 	}, err
 }
 
+// withRoom has the edge look how much room the bus has.
+func withRoom(b *bus.Bus) func(*ingest.Options) {
+	return func(o *ingest.Options) {
+		o.Room = func(ctx context.Context) (int64, error) { return b.Room(ctx, bus.StreamFlow) }
+	}
+}
+
 // newRig starts an edge with the sources, and whatever change makes of its
 // options.
 func newRig(t *testing.T, b *bus.Bus, change func(*ingest.Options), mounts ...ingest.Mount) *rig {

@@ -62,6 +62,10 @@ func (e *Edge) Serve(ctx context.Context, l net.Listener, limits Limits) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	var closing sync.WaitGroup
+	if e.o.Room != nil {
+		e.room.look(ctx, e.log)
+		closing.Go(func() { e.room.watch(ctx, e.log) })
+	}
 	closing.Go(func() {
 		<-ctx.Done()
 		last, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), limits.Grace,

@@ -29,6 +29,9 @@ type ready struct {
 // but that it shall try again; what was stored by then is a duplicate when it
 // does.
 func (e *Edge) take(ctx context.Context, m *mount, r *Request, items []Item) ([]Result, *fault.Error) {
+	if err := e.room.take(len(r.Body), len(items)); err != nil {
+		return nil, err
+	}
 	if !r.past {
 		if err := m.charge(len(items)); err != nil {
 			return nil, err

@@ -209,6 +209,18 @@ func (s *Server) Update(name string, change func(*jetstream.StreamConfig)) {
 	})
 }
 
+// Limit bounds the bytes of a stream beside the bus.
+func (s *Server) Limit(name string, bytes int64) {
+	s.t.Helper()
+	s.Update(name, func(c *jetstream.StreamConfig) { c.MaxBytes = bytes })
+}
+
+// Forget has a stream forget the ids of its messages after the time.
+func (s *Server) Forget(name string, after time.Duration) {
+	s.t.Helper()
+	s.Update(name, func(c *jetstream.StreamConfig) { c.Duplicates = after })
+}
+
 // Delete deletes a stream beside the bus.
 func (s *Server) Delete(name string) {
 	s.t.Helper()
