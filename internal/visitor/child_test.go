@@ -5,11 +5,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -39,8 +39,12 @@ func TestChild(t *testing.T) { //nolint:paralleltest // It is alone in its proce
 	}
 }
 
-// job is what a process of a test does: hold connections at the address.
-type job struct{ URL, Listen string }
+// job is what a process of a test does: hold connections at the address, or be a
+// crowd.
+type job struct {
+	URL, Listen string
+	Crowd       *crowdJob
+}
 
 // use is what a process uses.
 type use struct {
@@ -54,6 +58,9 @@ func childProcess(text string) error {
 	var j job
 	if err := json.Unmarshal([]byte(text), &j); err != nil {
 		return err
+	}
+	if j.Crowd != nil {
+		return crowdProcess(*j.Crowd)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -122,17 +129,9 @@ type child struct {
 // spawn starts a gateway. It is killed when the test ends.
 func spawn(t testing.TB, url, listen string) *child {
 	t.Helper()
-	text, err := json.Marshal(job{url, listen})
-	must(t, err)
-	c := &child{t: t, cmd: exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0], "-test.run=^TestChild$", "-test.timeout=300s", string(text))}
-	c.cmd.Stderr = t.Output()
-	c.in, err = c.cmd.StdinPipe()
-	must(t, err)
-	out, err := c.cmd.StdoutPipe()
-	must(t, err)
-	must(t, c.cmd.Start())
+	c := &child{t: t}
+	c.cmd, c.in, c.out = startChild(t, job{URL: url, Listen: listen})
 	t.Cleanup(c.kill)
-	c.out = json.NewDecoder(out)
 	must(t, c.out.Decode(&c.address))
 	return c
 }
@@ -260,91 +259,96 @@ func BenchmarkIdleConnections(b *testing.B) {
 	}
 }
 
-// G5, scaled: the gateway is killed with many connections, signals under way and
-// calls unanswered. All come back to the next one; no fact is lost or told twice,
-// and nothing is done twice.
+// G5: the gateway is killed with everybody connected to it, with calls unanswered
+// and signals under way, again and again. All come back to another one; nothing is
+// lost or told twice, and nothing is done twice.
 func TestKilledGateway(t *testing.T) {
 	t.Parallel()
-	const visitors, signals, calls = 300, 6, 40
+	visitors, kills, calls := bustest.Count(200, 5000), bustest.Count(2, 10), bustest.Count(40, 500)
 	b := bustest.Open(t, bus.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
-	first := spawn(t, b.URL(), "127.0.0.1:0")
-	r := &rig{t: t, bus: b, address: first.address}
-	pages := make([]*page, visitors)
-	var each sync.WaitGroup
-	for i := range pages {
-		each.Go(func() { pages[i] = r.connect(t, ofVisitor(i)) })
+	here := spawn(t, b.URL(), "127.0.0.1:0")
+	crowd := gather(t, visitors, here.address)
+	crowd.until("all are there", func(l ledger) bool { return l.Connected == visitors })
+	var slowest float64
+	for kill := range kills {
+		if open := here.use().Connections; open != visitors {
+			t.Fatalf("kill %d: the gateway has %d connections, want %d", kill, open, visitors)
+		}
+		crowd.answer = false
+		called := crowd.tell(0).Called
+		ended := callAll(t, b, kill, calls)
+		crowd.until("all calls are under way", func(l ledger) bool { return l.Called >= called+calls })
+		there := spawn(t, b.URL(), "127.0.0.1:0")
+		crowd.tell(1)
+		here.kill()
+		here, crowd.answer, crowd.address = there, true, there.address
+		crowd.tell(1)
+		l := crowd.until("all are back, and heard", func(l ledger) bool { return l.Connected == visitors && l.Unheard == 0 })
+		for range calls {
+			must(t, <-ended)
+		}
+		slowest = max(slowest, quantile(l.Back, 99))
+		t.Logf("kill %d: away for %.2f s at the median, %.2f s at p99, %.2f s at most", kill, quantile(l.Back, 50), quantile(l.Back, 99), quantile(l.Back, 100))
 	}
-	each.Wait()
+	l := crowd.tell(0)
+	if len(l.Done) != kills*calls || l.Welcomes < visitors*(kills+1) {
+		t.Errorf("%d commands were done, want %d; %d welcomes", len(l.Done), kills*calls, l.Welcomes)
+	}
+	for key, n := range l.Done {
+		if n != 1 {
+			t.Errorf("%s was done %d times", key, n)
+		}
+	}
+	facts := visitors * kills * 2
+	if once := factsOf(t, b, facts); once != facts {
+		t.Errorf("%d facts, want %d", once, facts)
+	}
+	if bustest.Count(0, 1) == 1 && slowest > 15 {
+		t.Errorf("99 of 100 were back after %.1f s", slowest)
+	}
+	t.Logf("%d kills with %d sockets each: %d welcomes, %d facts stored once, %d commands of %d calls done once, p99 %.2f s away", kills, visitors, l.Welcomes, facts, len(l.Done), l.Called, slowest)
+}
+
+// callAll calls as many pages, each with a key of its own, and returns how the
+// calls end.
+func callAll(t *testing.T, b *bus.Bus, round, calls int) <-chan error {
+	t.Helper()
 	ended := make(chan error, calls)
 	for i := range calls {
-		tab, err := visitor.Open(t.Context(), b, "shop", pages[i].welcome.Session)
-		must(t, err)
-		t.Cleanup(func() { _ = tab.Close(context.Background()) })
 		go func() {
-			ended <- tab.Call(t.Context(), "open", map[string]any{"key": fmt.Sprintf("k-%d/open", i)}, nil)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			defer cancel()
+			tab, err := visitor.Open(ctx, b, "shop", sessionOf("shop", anonymous(i)))
+			if err == nil {
+				err = tab.Call(ctx, "open", map[string]any{"key": fmt.Sprintf("k-%d-%d/open", round, i)}, nil)
+				err = errors.Join(err, tab.Close(ctx))
+			}
+			ended <- err
 		}()
-		if !pages[i].wait(wire.KindCall, 1) {
-			t.Fatal("no call came")
+	}
+	return ended
+}
+
+// factsOf returns how many different facts are stored. There must be n, and one
+// more of a page that connects last and says one.
+func factsOf(t *testing.T, b *bus.Bus, n int) int {
+	t.Helper()
+	last := join(t, b)
+	p := last.connect(t, ofVisitor(1_000_000))
+	p.say(signal(1, "widget.opened", "visitor", "", "null"))
+	ids := map[string]bool{}
+	for i, e := range last.history("evt.>", n+1) {
+		if ids[e.ID] {
+			t.Errorf("the fact %s is stored twice", e.ID)
+		}
+		ids[e.ID] = true
+		if of := e.Extension(event.ExtPartitionKey); (of == p.welcome.Session) != (i == n) {
+			t.Errorf("fact %d of %d is of %s", i, n+1, of)
 		}
 	}
-	for _, p := range pages {
-		for n := range int64(signals) {
-			p.say(signal(n+1, [2]string{"widget.opened", "widget.closed"}[n%2], "visitor", "", "null"))
-		}
-	}
-	first.kill()
-	begun := time.Now()
-	spawn(t, b.URL(), first.address)
-	var back, slow atomic.Int64
-	for i, p := range pages {
-		each.Go(func() {
-			p.ends()
-			jitter(t, 500*time.Millisecond)
-			next := r.connect(t, ofVisitor(i), func(wire.Call) string { return `{"ok":true,"value":null}` })
-			if back.Add(1); time.Since(begun) > patience {
-				slow.Add(1)
-			}
-			for n := next.welcome.N; n < signals; n++ {
-				next.say(signal(n+1, [2]string{"widget.opened", "widget.closed"}[n%2], "visitor", "", "null"))
-			}
-			pages[i] = next
-		})
-	}
-	each.Wait()
-	for range calls {
-		select {
-		case err := <-ended:
-			must(t, err)
-		case <-time.After(patience):
-			t.Fatal("a call did not end")
-		}
-	}
-	told := map[string]int{}
-	for _, e := range r.history("evt.>", visitors*signals) {
-		told[e.ID]++
-	}
-	for i := range calls {
-		if n := pages[i].applied[fmt.Sprintf("k-%d/open", i)]; n != 1 {
-			t.Errorf("call %d was done %d times", i, n)
-		}
-	}
-	if len(told) != visitors*signals || back.Load() != visitors || slow.Load() > visitors/100 {
-		t.Errorf("%d facts, want %d; %d of %d are back, %d of them late", len(told), visitors*signals, back.Load(), visitors, slow.Load())
-	}
-	t.Logf("%d visitors back in %s, %d facts, %d calls done once", visitors, time.Since(begun), len(told), calls)
+	return len(ids) - 1
 }
 
 func ofVisitor(i int) wire.Hello {
 	return hello(fmt.Sprintf("life-%d", i), func(h *wire.Hello) { h.AnonymousID = anonymous(i) })
-}
-
-// jitter waits for a random time, as parley.js does before it comes again.
-func jitter(t testing.TB, most time.Duration) {
-	t.Helper()
-	timer := time.NewTimer(time.Duration(rand.Int64N(int64(most))))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-t.Context().Done():
-	}
 }

@@ -32,15 +32,17 @@ type entry struct {
 
 	holding sync.Mutex // one at a time answers for the tab, or no longer; before mu
 
-	mu    sync.Mutex // guards the fields below
-	conn  *conn      // nil when the visitor is away
-	gone  bool       // removed from the hub: find the visitor anew
-	left  time.Time  // when the last connection ended
-	rate  bucket
-	nonce string // of the token that was given out last
-	epoch string
-	seq   int64
-	calls map[string]*waiting // by id, those without an answer
+	mu   sync.Mutex // guards the fields below
+	conn *conn      // nil when the visitor is away
+	gone bool       // removed from the hub: find the visitor anew
+	left time.Time  // when the last connection ended
+	rate bucket
+	// tracks are the events of the page's analytics that are taken.
+	tracks bucket
+	nonce  string // of the token that was given out last
+	epoch  string
+	seq    int64
+	calls  map[string]*waiting // by id, those without an answer
 
 	numbers  []numbered // the oldest first
 	answered []answered // the oldest first

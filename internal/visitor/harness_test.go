@@ -335,7 +335,7 @@ func sessionOf(site, id string) string {
 // history returns the facts that are stored, waiting for n of them.
 func (r *rig) history(filter string, n int) []event.Envelope {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience*time.Duration(bustest.Count(1, 40)))
 	defer cancel()
 	var all []event.Envelope
 	for d, err := range r.bus.Tail(ctx, bus.TailOptions{Subjects: []string{filter}, All: true}) {

@@ -20,8 +20,6 @@ import (
 const (
 	// maxDrift is how far a page's clock may be from ours.
 	maxDrift = time.Minute
-	// maxAge is how long ago an event of a page may have happened.
-	maxAge = 7 * 24 * time.Hour
 	// The pauses between attempts to store something while the bus is away.
 	firstPause = 50 * time.Millisecond
 	longPause  = 2 * time.Second
@@ -160,27 +158,6 @@ func (g *Gateway) happened(atMS float64) time.Time {
 		}
 	}
 	return now.UTC()
-}
-
-// track makes the event of a page's analytics.
-func (g *Gateway) track(e *entry, p *parcel, t *wire.Track) {
-	if g.o.Track == nil || t.Name == "" || len(t.Name) > wire.MaxName || len(t.URL) > wire.MaxURL {
-		g.seen.dropped.Add(1)
-		return
-	}
-	age := min(max(time.Duration(t.AgeMS)*time.Millisecond, 0), maxAge)
-	if t.AgeMS > maxAge.Milliseconds() {
-		age = maxAge
-	}
-	c := e.consent
-	p.track = &Track{
-		Site: e.site.Name, Visitor: e.visitor, ID: event.DerivedID("track", e.session, p.life.name, strconv.FormatInt(p.n, 10)),
-		Name: t.Name, Properties: t.Properties, URL: t.URL, At: g.o.Now().Add(-age).UTC(),
-		Consent: event.Consent{
-			Analytics: c.Analytics, Advertising: c.Advertising, Functionality: c.Functionality,
-			Personalization: c.Personalization, GPC: c.GPC,
-		},
-	}
 }
 
 // store stores what waits, in order, until nothing does or the gateway ends.
