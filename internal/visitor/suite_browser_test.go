@@ -393,49 +393,6 @@ func (w *world) arrived(kind vendor.Kind, values func(vendor.Entry) []any) func(
 	}
 }
 
-// G2: the page is loaded again in the middle of an action. What was answered is
-// not done again, and what was not is done in the next document.
-func TestReloadInMidAction(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.vendor.Set(vendor.Faults{Throttle: vendor.Throttle{Limit: 1 << 20}})
-	const rounds = 20
-	g := w.visit(t, "reload")
-	env := g.env(event.Visitor{UserID: "reload"})
-	lost := 0
-	for i := range rounds {
-		key := fmt.Sprintf("boot-%d", i)
-		ended := make(chan error, 1)
-		go func() {
-			for { // As the worker does: another attempt under the same key when the page went.
-				_, err := actionstest.Do(t.Context(), env, botstar.Provider(), "botstar.widget.boot", key, map[string]any{})
-				if fault.From(err) == nil || fault.From(err).Reason != fault.PageNavigated {
-					ended <- err
-					return
-				}
-			}
-		}()
-		pause(t, time.Duration(i*7%60)*time.Millisecond)
-		must(t, g.own.Reload(t.Context()))
-		select {
-		case err := <-ended:
-			if err != nil {
-				lost++
-				t.Errorf("round %d: %v", i, err)
-			}
-		case <-time.After(40 * time.Second):
-			t.Fatalf("round %d did not end; %+v", i, w.gateway.Stats())
-		}
-	}
-	s := w.gateway.Stats()
-	t.Logf("%d reloads in mid-action: %d lost, %d connections, %d calls", rounds, lost, s.Opened, s.Calls)
-	for _, e := range w.vendor.Ledger().Snapshot().Entries {
-		if e.Visitor != "" && e.Visitor != "reload" {
-			t.Errorf("the vendor knows another visitor: %+v", e)
-		}
-	}
-}
-
 // pause lets time pass, so that what follows meets another moment of the work.
 func pause(t testing.TB, d time.Duration) {
 	t.Helper()

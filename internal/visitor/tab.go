@@ -190,8 +190,9 @@ func (t *Tab) Call(ctx context.Context, name string, arg, out any) error {
 }
 
 // read reads the answer. A failure in another document than the one that the
-// caller knows says that the page has gone under the call: what it needed may not
-// be there any more, and it has not been done.
+// caller began with says that the page has gone under the command: what it needed
+// may not be there any more, and it has not been done. An answer that is no failure
+// moves nobody to another document, since it may be that of an earlier one.
 func (t *Tab) read(body []byte, out any) error {
 	var r replied
 	if err := json.Unmarshal(body, &r); err != nil {
@@ -200,7 +201,9 @@ func (t *Tab) read(body []byte, out any) error {
 	err := readAnswer([]byte(r.JSON), out)
 	t.mu.Lock()
 	moved := r.Life != t.life
-	t.life = r.Life
+	if err != nil {
+		t.life = r.Life
+	}
 	t.mu.Unlock()
 	if err != nil && moved && !errors.Is(err, fault.New(fault.StaleFence, "")) {
 		return fault.New(fault.PageNavigated, "the visitor's page was loaded again").Because(err)

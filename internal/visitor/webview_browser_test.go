@@ -33,6 +33,9 @@ func (g *guest) do(t *testing.T, key, action string, params any) (actionstest.Co
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	defer cancel()
+	if _, _, _, err := g.There(ctx); err != nil { // As a session asks before each command.
+		t.Fatal(err)
+	}
 	return actionstest.Do(ctx, g.env(event.Visitor{UserID: "guest"}), botstar.Provider(), action, key, params)
 }
 

@@ -168,7 +168,13 @@ func (w *Worker) provide(ctx context.Context, j *job, lease *session.Lease, fact
 	return nil
 }
 
+// unmet says why a fact is not true, and cannot be made so. A widget without a
+// window that is not booted either has gone with its page, since it was booted
+// before that was asked.
 func unmet(need actions.Fact, state *actions.State) error {
+	if need == actions.Windowed && !state.Booted {
+		return fault.New(fault.PageNavigated, "the page was loaded again, and the widget is not there yet")
+	}
 	if need == actions.Windowed {
 		return fault.New(need.Unmet(), "the widget runs in the mode %q, which has no window", state.Mode)
 	}

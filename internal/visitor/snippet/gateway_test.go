@@ -66,6 +66,7 @@ type call struct {
 	wire.Call
 	sent    int
 	answers []wire.Answer
+	lives   []string // the documents that gave them
 	done    chan wire.Answer
 }
 
@@ -269,7 +270,7 @@ func (g *gateway) hear(ctx context.Context, c *conn, raw []byte) error {
 	case wire.KindHello:
 		return g.welcome(ctx, c, raw)
 	case wire.KindAnswer:
-		return heard(g, raw, func(f wire.Answer) { g.answered(f) })
+		return heard(g, raw, func(f wire.Answer) { g.answered(c.hello.Life, f) })
 	case wire.KindSignal:
 		return g.ack(ctx, c, heard(g, raw, func(f wire.Signal) { g.store(c.hello.Life, f) }), raw)
 	case wire.KindTrack:
@@ -354,13 +355,13 @@ func (g *gateway) welcome(ctx context.Context, c *conn, raw []byte) error {
 }
 
 // answered keeps an answer. The caller holds mu.
-func (g *gateway) answered(f wire.Answer) {
+func (g *gateway) answered(life string, f wire.Answer) {
 	one := g.calls[f.ID]
 	if one == nil {
 		g.t.Errorf("an answer to nothing: %+v", f)
 		return
 	}
-	one.answers = append(one.answers, f)
+	one.answers, one.lives = append(one.answers, f), append(one.lives, life)
 	if len(one.answers) == 1 {
 		one.done <- f
 	}

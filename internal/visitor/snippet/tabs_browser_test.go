@@ -12,6 +12,7 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
+	"github.com/parley-chat/parley/internal/bus/bustest"
 	vendor "github.com/parley-chat/parley/internal/standin/botstar"
 	"github.com/parley-chat/parley/internal/visitor/wire"
 )
@@ -36,12 +37,13 @@ func needWhole(t *testing.T) {
 	}
 }
 
-// TestTwoTabs gives the one connection to the tab that the visitor looks at, in
-// 100 changes of the tab, each with a command under way: it is applied in one
-// of the two tabs, once.
+// TestTwoTabs gives the one connection to the tab that the visitor looks at, as
+// often as he changes it, each time with a command under way: it is applied in
+// one of the two tabs, once, by the driver's signals and by the vendor's ledger.
+// What comes afterwards is answered by the tab in front.
 func TestTwoTabs(t *testing.T) {
 	t.Parallel()
-	const turns = 100
+	turns := bustest.Count(12, 200)
 	needWhole(t)
 	w := start(t, vendor.Options{}, whole)
 	w.page("/", tag(t, nil), "")
@@ -73,8 +75,20 @@ func TestTwoTabs(t *testing.T) {
 		if answer := w.gateway.wait(call); !answer.OK {
 			t.Fatalf("turn %d: %s", i, answer.JSON)
 		}
+		after := w.gateway.begin(fmt.Sprintf("k%d/state", i), "state", nil)
+		if answer := w.gateway.wait(after); !answer.OK || after.lives[0] != lives[i%2] {
+			t.Fatalf("turn %d: the tab in front has the life %s, and %s answers %s", i, lives[i%2], after.lives[0], answer.JSON)
+		}
+	}
+	for i, tab := range tabs { // What a tab has to tell waits until it has the connection.
+		tab.front()
+		w.gateway.until("the connection of the tab in front", func() bool {
+			return len(w.gateway.live) == 1 && w.gateway.live[0].hello.Life == lives[i]
+		})
+		w.gateway.do("", "look.widget", map[string]any{})
 	}
 	w.gateway.connected(1)
+	w.tally(turns)
 	for _, name := range []string{"widget.opened", "widget.closed"} {
 		w.gateway.once(name)
 	}
@@ -85,6 +99,20 @@ func TestTwoTabs(t *testing.T) {
 	two.end()
 	w.gateway.until("the first tab's connection", func() bool { return len(w.gateway.live) == 1 && w.gateway.live[0].hello.Life == first })
 	one.clean()
+}
+
+// tally compares what the driver has told of the window with what the vendor has
+// seen of it: as much, and not more than there were commands.
+func (w *world) tally(commands int) {
+	w.t.Helper()
+	for name, kind := range map[string]vendor.Kind{"widget.opened": vendor.Opened, "widget.closed": vendor.Closed} {
+		told := get(w.gateway, func() int { return w.gateway.named(name) })
+		seen := w.ledger(kind, told)
+		if seen != told || told == 0 || told > commands/2+1 {
+			w.t.Errorf("%s: %d told, %d seen by the vendor, of %d commands", name, told, seen, commands)
+		}
+		w.t.Logf("%s: %d told, %d seen by the vendor", name, told, seen)
+	}
 }
 
 // TestFrozenOwner robs an owner that does not answer.
@@ -115,10 +143,7 @@ func TestFrozenOwner(t *testing.T) {
 // again: the next document carries it out, each command once, none lost.
 func TestReload(t *testing.T) {
 	t.Parallel()
-	turns := 200
-	if testing.Short() {
-		turns = 20
-	}
+	turns := bustest.Count(20, 200)
 	w := setup(t, vendor.Options{ChunkDelay: 20 * time.Millisecond})
 	w.page("/", tag(t, nil), "")
 	w.page("/next", tag(t, nil), "")
