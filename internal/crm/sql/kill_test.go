@@ -96,7 +96,7 @@ func arrive(t *testing.T, c *sql.Connector, chats int) {
 // again in the middle of batches, while visitors chat.
 func TestTheWorkerIsKilled(t *testing.T) {
 	t.Parallel()
-	const chats, kills = 2000, 20
+	chats, kills := bustest.Count(400, 5000), bustest.Count(4, 50)
 	random := rand.New(rand.NewPCG(20261125, 0))
 	s := bustest.Serve(t)
 	b := s.Bus()
@@ -154,11 +154,29 @@ func TestTargetProcess(t *testing.T) { //nolint:paralleltest // It is a process 
 	}
 }
 
-// TestC12TheBackendIsKilled kills the connections to PostgreSQL, 300 times, at
-// random instants: in statements, in commits, and behind them.
+// keepChatting has visitors chat, one after the other, until it is stopped. It
+// returns how many did.
+func keepChatting(t *testing.T, b *bus.Bus, most int, every time.Duration, stop <-chan struct{}) (n int) {
+	t.Helper()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for ; n < most; n++ {
+		select {
+		case <-stop:
+			return n
+		case <-tick.C:
+		}
+		chat(t, b, n)
+	}
+	return n
+}
+
+// TestC12TheBackendIsKilled kills the connections to PostgreSQL, 300 times in the
+// long form, at random instants: in statements, in commits, and behind them.
 func TestC12TheBackendIsKilled(t *testing.T) {
 	t.Parallel()
-	const most, kills = 30_000, 300
+	const most = 30_000
+	kills := bustest.Count(20, 300)
 	server := startPostgres(t)
 	c, killer := server.open(), server.open()
 	keepLedger(t, c)
@@ -166,20 +184,7 @@ func TestC12TheBackendIsKilled(t *testing.T) {
 	target := serve(t, b, crm.Options{Name: "pg", Connector: c, Since: time.Hour, Window: 5 * time.Millisecond})
 	chats := make(chan int, 1)
 	stop := make(chan struct{})
-	go func() {
-		n := 0
-		defer func() { chats <- n }()
-		tick := time.NewTicker(3 * time.Millisecond)
-		defer tick.Stop()
-		for ; n < most; n++ {
-			select {
-			case <-stop:
-				return
-			case <-tick.C:
-			}
-			chat(t, b, n)
-		}
-	}()
+	go func() { chats <- keepChatting(t, b, most, 3*time.Millisecond, stop) }()
 	random := rand.New(rand.NewPCG(12, 0))
 	killed, written := 0, uint64(0)
 	for killed < kills {

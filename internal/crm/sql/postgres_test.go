@@ -3,6 +3,7 @@ package sql_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +15,8 @@ import (
 type postgres struct {
 	t testing.TB
 	*pgserver.Server
+	once sync.Once
+	view *sql.Connector
 }
 
 // startPostgres starts a server; the test is skipped where none is installed.
@@ -27,7 +30,7 @@ func startPostgres(t testing.TB) *postgres {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() }) // It may still write its last words.
-	return &postgres{t, s}
+	return &postgres{t: t, Server: s}
 }
 
 // open returns a connector to the server, with its tables.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/parley-chat/parley/internal/bus/bustest"
 	"github.com/parley-chat/parley/internal/crm"
 	"github.com/parley-chat/parley/internal/crm/sql"
 	"github.com/parley-chat/parley/internal/fault"
@@ -140,13 +141,13 @@ func TestRulesInSQL(t *testing.T) {
 	})
 }
 
-// TestC13StaleOrder shuffles 5,000 states of 50 contacts: what is there never goes
+// TestC13StaleOrder shuffles 5,000 states of 50 contacts in the long form: what is there never goes
 // back, and the last state wins.
 func TestC13StaleOrder(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, c *sql.Connector) {
 		t.Helper()
-		const contacts, states = 50, 100
+		contacts, states := bustest.Count(10, 50), 100
 		for _, statement := range []string{
 			"CREATE TABLE went (contact_key TEXT, from_seq BIGINT, to_seq BIGINT)", // A ledger, written by the database itself.
 		} {
@@ -183,19 +184,20 @@ func TestC13StaleOrder(t *testing.T) {
 		if diff := cmp.Diff([]string{"0"}, rows(t, c, "SELECT COUNT(*) FROM went WHERE to_seq < from_seq")); diff != "" {
 			t.Errorf("states that went back (-want +got):\n%s", diff)
 		}
-		if diff := cmp.Diff([]string{"50"}, rows(t, c, "SELECT COUNT(*) FROM contacts WHERE seq = 100 AND name = '100'")); diff != "" {
+		if diff := cmp.Diff([]string{strconv.Itoa(contacts)}, rows(t, c, "SELECT COUNT(*) FROM contacts WHERE seq = 100 AND name = '100'")); diff != "" {
 			t.Errorf("contacts with the last state (-want +got):\n%s", diff)
 		}
 		t.Logf("%d of %d states were older than what was there", stale, len(all))
 	})
 }
 
-// TestC9OnePerson has ten writers write one person at the same time, 500 times.
+// TestC9OnePerson has ten writers write one person at the same time, again and
+// again.
 func TestC9OnePerson(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, c *sql.Connector) {
 		t.Helper()
-		const people, writers = 500, 10
+		people, writers := bustest.Count(100, 500), 10
 		var group sync.WaitGroup
 		for w := range writers {
 			group.Go(func() {
@@ -209,7 +211,7 @@ func TestC9OnePerson(t *testing.T) {
 			})
 		}
 		group.Wait()
-		if diff := cmp.Diff([]string{"500 | 500"}, rows(t, c, "SELECT COUNT(*), SUM(CASE WHEN name = '10' AND seq = 10 THEN 1 ELSE 0 END) FROM contacts")); diff != "" {
+		if diff := cmp.Diff([]string{fmt.Sprintf("%d | %d", people, people)}, rows(t, c, "SELECT COUNT(*), SUM(CASE WHEN name = '10' AND seq = 10 THEN 1 ELSE 0 END) FROM contacts")); diff != "" {
 			t.Errorf("contacts, and those with the last state (-want +got):\n%s", diff)
 		}
 	})
