@@ -11,6 +11,7 @@ import (
 	"github.com/parley-chat/parley/bench/message"
 	"github.com/parley-chat/parley/internal/bus"
 	"github.com/parley-chat/parley/internal/event"
+	"github.com/parley-chat/parley/internal/workflow/machine"
 )
 
 // bigOnes opens the chat for who looks at something big.
@@ -23,9 +24,10 @@ steps:
 
 // eventPath folds events that lie there, by one workflow.
 type eventPath struct {
-	bus   *bus.Bus
-	rules *rules
-	sent  int
+	bus    *bus.Bus
+	rules  *rules
+	sent   int
+	wanted int // commands that should be there
 }
 
 func startEventPath(ctx context.Context, s contend.Setup) (*eventPath, error) {
@@ -40,51 +42,73 @@ func startEventPath(ctx context.Context, s contend.Setup) (*eventPath, error) {
 	return &eventPath{bus: b, rules: compiled}, nil
 }
 
-// Round publishes the events, or works them off.
+// Round publishes the events, or works them off. Both count what they started as
+// it happens, as the reference does; the commands of all rounds are counted on
+// the stream as well, between the rounds and at the end.
 func (p *eventPath) Round(o contend.Order) (contend.Report, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if o.Prepare {
-		err := publish(ctx, p.bus, o.Jobs, func(i int) (string, event.Trigger) {
-			p.sent++
-			id := "m-" + strconv.Itoa(p.sent)
-			return id, message.Viewed(id, visitorOf(o, i), message.Size(i), time.Now().UTC())
-		})
-		return contend.Report{}, err
+		return contend.Report{}, p.prepare(ctx, o)
 	}
-	before, err := p.commands(ctx)
-	if err != nil {
-		return contend.Report{}, err
-	}
+	started := 0
 	begun := time.Now()
-	e := p.rules.run(ctx, p.bus)
-	_, err = e.folded(ctx, o.Jobs)
+	e := p.rules.told(ctx, p.bus, func(mark machine.Mark) {
+		if mark.What == machine.MarkStarted {
+			started++
+		}
+	})
+	_, err := e.folded(ctx, o.Jobs)
 	if err = errors.Join(err, e.stop()); err != nil { // It commits what it has folded.
 		return contend.Report{}, err
 	}
 	wall := float64(time.Since(begun).Microseconds())
-	after, err := p.commands(ctx)
-	if want := message.Big(o.Jobs); err == nil && after-before != want {
-		err = fmt.Errorf("%d commands were published, want %d", after-before, want)
+	p.wanted += message.Big(o.Jobs)
+	if want := message.Big(o.Jobs); started != want {
+		err = fmt.Errorf("%d runs were started, want %d", started, want)
 	}
 	return contend.Report{Jobs: o.Jobs, WallUS: wall}, err
+}
+
+// prepare counts the commands of the rounds before, and publishes the events.
+func (p *eventPath) prepare(ctx context.Context, o contend.Order) error {
+	if err := p.check(ctx); err != nil {
+		return err
+	}
+	return publish(ctx, p.bus, o.Jobs, func(i int) (string, event.Trigger) {
+		p.sent++
+		id := "m-" + strconv.Itoa(p.sent)
+		return id, message.Viewed(id, visitorOf(o, i), message.Size(i), time.Now().UTC())
+	})
+}
+
+// check counts the commands on the stream, each by its id.
+func (p *eventPath) check(ctx context.Context) error {
+	ids, n := map[string]bool{}, 0
+	for d, err := range p.bus.Read(ctx, bus.ReadOptions{Stream: bus.StreamFlow, Filters: []string{"go.*.*.*.*.*.*"}}) {
+		if err != nil {
+			return fmt.Errorf("counting the commands: %w", err)
+		}
+		e, err := d.Envelope()
+		if err != nil {
+			return fmt.Errorf("reading a command: %w", err)
+		}
+		n++
+		ids[e.ID] = true
+	}
+	if n != p.wanted || len(ids) != p.wanted {
+		return fmt.Errorf("%d commands with %d ids were published, want %d", n, len(ids), p.wanted)
+	}
+	return nil
 }
 
 // visitorOf returns the visitor of the round's i-th event. Every round has
 // visitors of its own: no worker answers, so the runs of others stay under way.
 func visitorOf(o contend.Order, i int) int { return o.Round*1_000_000 + o.Picks[i] }
 
-// commands returns how many commands there are.
-func (p *eventPath) commands(ctx context.Context) (int, error) {
-	n := 0
-	for _, err := range p.bus.Read(ctx, bus.ReadOptions{Stream: bus.StreamFlow, Filters: []string{"go.*.*.*.*.*.*"}}) {
-		if err != nil {
-			return 0, fmt.Errorf("counting the commands: %w", err)
-		}
-		n++
-	}
-	return n, nil
+// Close counts the commands, and ends the server.
+func (p *eventPath) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return errors.Join(p.check(ctx), shut(p.bus))
 }
-
-// Close ends the server.
-func (p *eventPath) Close() error { return shut(p.bus) }

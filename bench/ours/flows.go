@@ -14,6 +14,7 @@ import (
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/workflow"
 	"github.com/parley-chat/parley/internal/workflow/engine"
+	"github.com/parley-chat/parley/internal/workflow/machine"
 	"github.com/parley-chat/parley/schemas"
 )
 
@@ -59,9 +60,13 @@ type running struct {
 }
 
 // run starts an engine.
-func (r *rules) run(ctx context.Context, on *bus.Bus) running {
+func (r *rules) run(ctx context.Context, on *bus.Bus) running { return r.told(ctx, on, nil) }
+
+// told starts an engine that tells what happens. It is not called any more when
+// the engine has stopped.
+func (r *rules) told(ctx context.Context, on *bus.Bus, tell func(machine.Mark)) running {
 	e := engine.New(slog.New(slog.DiscardHandler), on, engine.Options{
-		Programs: func(context.Context) (*workflow.Set, error) { return r.set, nil }, Sites: r.find, Schemas: r.checks,
+		Programs: func(context.Context) (*workflow.Set, error) { return r.set, nil }, Sites: r.find, Schemas: r.checks, Told: tell,
 	})
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)

@@ -417,7 +417,7 @@ func plain(value ref.Val) (any, error) {
 		}
 		return plain(value.GetValue())
 	case *record:
-		return plain(types.DefaultTypeAdapter.NativeToValue(anyMap(value.values)))
+		return plain(types.DefaultTypeAdapter.NativeToValue(anyMap(value.all())))
 	case traits.Mapper:
 		return plainMap(value)
 	case traits.Lister:

@@ -21,6 +21,9 @@ import (
 type Validator interface {
 	// Validate checks the data of an event of the type.
 	Validate(typ string, data []byte) error
+	// Scan reports whether the data is correct for certain, and tells its members:
+	// see event.Schemas.
+	Scan(typ string, data []byte, member func(name []byte, value event.Raw)) bool
 	// Source returns the schema of the type, or nil.
 	Source(typ string) json.RawMessage
 }

@@ -248,6 +248,22 @@ func (p *Program) Op(id string) (Op, bool) {
 	return p.Ops[i], true
 }
 
+// Hears reports whether a run of the program may wait for what happened, or be
+// cancelled by it.
+func (p *Program) Hears(happened Topic) bool {
+	for i := range p.Bounds.CancelOn {
+		if p.Bounds.CancelOn[i].Topic.Covers(happened) {
+			return true
+		}
+	}
+	for i := range p.Ops {
+		if wait := p.Ops[i].Wait; wait != nil && wait.Topic.Covers(happened) {
+			return true
+		}
+	}
+	return false
+}
+
 // Awaits returns what runs of the program may wait for or be cancelled by.
 func (p *Program) Awaits() []Topic {
 	var topics []Topic

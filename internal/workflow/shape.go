@@ -35,6 +35,31 @@ type field struct {
 type record struct {
 	shape  *shape
 	values map[string]any
+	// trigger, if set, has the values in place of values.
+	trigger *Happened
+}
+
+// value returns the value of the name, if there is one.
+func (r *record) value(name string) (any, bool) {
+	if r.trigger != nil {
+		return r.trigger.see(name)
+	}
+	value, ok := r.values[name]
+	return value, ok
+}
+
+// all returns the values by name.
+func (r *record) all() map[string]any {
+	if r.trigger == nil {
+		return r.values
+	}
+	whole, values := r.trigger.Whole(), map[string]any{}
+	for name := range r.shape.fields {
+		if value, ok := whole.see(name); ok {
+			values[name] = value
+		}
+	}
+	return values
 }
 
 // member is a field of a shape that is being made.
@@ -60,7 +85,8 @@ func newShape(name string, members ...member) *shape {
 				if !ok {
 					return nil, fmt.Errorf("reading %s of a %T", m.name, target)
 				}
-				return f.read(r.values[m.name]), nil
+				value, _ := r.value(m.name)
+				return f.read(value), nil
 			},
 		}
 		s.fields[m.name] = f
@@ -78,7 +104,7 @@ func (s *shape) as(name string) member {
 		case *record:
 			return from
 		case map[string]any:
-			return &record{s, from}
+			return &record{shape: s, values: from}
 		}
 		return &record{shape: s}
 	}}
@@ -98,7 +124,10 @@ func numberMember(name string) member {
 func wholeMember(name string) member { return member{name, cel.IntType, readWhole} }
 func mapMember(name string) member {
 	return member{name, cel.MapType(cel.StringType, cel.DynType), func(from any) any {
-		if from, ok := from.(map[string]any); ok && from != nil {
+		switch from := from.(type) {
+		case map[string]any:
+			return anyMap(from)
+		case *unread:
 			return from
 		}
 		return map[string]any{}
@@ -218,7 +247,7 @@ func (s shapes) member(of, name string, schema jsonSchema) member {
 // ConvertToNative returns the values as a map.
 func (r *record) ConvertToNative(want reflect.Type) (any, error) {
 	if want.Kind() == reflect.Map || want.Kind() == reflect.Interface {
-		return r.values, nil
+		return r.all(), nil
 	}
 	return nil, fmt.Errorf("making a %s of %s", want, r.shape.name)
 }
@@ -237,7 +266,7 @@ func (r *record) ConvertToType(want ref.Type) ref.Val {
 // Equal reports whether the other is a record of the same shape and values.
 func (r *record) Equal(other ref.Val) ref.Val {
 	o, ok := other.(*record)
-	return types.Bool(ok && o.shape == r.shape && reflect.DeepEqual(o.values, r.values))
+	return types.Bool(ok && o.shape == r.shape && reflect.DeepEqual(o.all(), r.all()))
 }
 
 // Type returns the type of the shape.
@@ -254,7 +283,8 @@ func (r *record) Get(index ref.Val) ref.Val {
 	if !ok {
 		return types.NewErr("no such key: %s", name)
 	}
-	return types.DefaultTypeAdapter.NativeToValue(f.read(r.values[name]))
+	value, _ := r.value(name)
+	return types.DefaultTypeAdapter.NativeToValue(f.read(value))
 }
 
 // IsSet reports whether the record has the name.
@@ -264,7 +294,7 @@ func (r *record) IsSet(index ref.Val) ref.Val {
 }
 
 func (r *record) has(name string) bool {
-	value, ok := r.values[name]
+	value, ok := r.value(name)
 	if t, isTime := value.(time.Time); isTime {
 		return !t.IsZero()
 	}

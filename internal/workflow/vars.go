@@ -26,15 +26,16 @@ type Happened struct {
 	Fact map[string]any
 	// Session is the session key. Of a fact it is all that tells the visitor.
 	Session string
+
+	rest *rest // what was not read yet; nil when all was
 }
 
 // ReadHappened reads a trigger or a fact. It is not ok for an event of another
 // type.
 func ReadHappened(e event.Envelope) (h Happened, ok bool, err error) {
 	h = Happened{ID: e.ID, Source: e.Source, Session: e.Subject}
-	name, isTrigger := strings.CutPrefix(e.Type, "chat.parley.trigger.")
-	if isTrigger {
-		h.Topic.Kind = strings.TrimSuffix(name, ".v1")
+	if kind, isTrigger := triggerKind(e.Type); isTrigger {
+		h.Topic.Kind = kind
 		if h.Trigger, err = readTrigger(e); err != nil {
 			return h, true, err
 		}
@@ -127,7 +128,7 @@ func (v *Vars) ResolveName(name string) (any, bool) {
 	switch name {
 	case "trigger":
 		if s.trigger == nil {
-			s.trigger = known.ofTrigger(s.Start)
+			s.trigger = known.ofTrigger(&s.Start)
 		}
 		return s.trigger, true
 	case "visitor":
@@ -137,7 +138,7 @@ func (v *Vars) ResolveName(name string) (any, bool) {
 		return s.visitor, true
 	case "site":
 		if s.site == nil {
-			s.site = &record{known["site"], map[string]any{
+			s.site = &record{shape: known["site"], values: map[string]any{
 				"name": s.Site.Name, "provider": s.Site.Provider, "mode": s.Site.Mode, "url": s.Site.URL, "app_id": s.Site.AppID,
 			}}
 		}
@@ -154,7 +155,7 @@ func (v *Vars) ResolveName(name string) (any, bool) {
 		return v.steps, true
 	case "run":
 		if v.run == nil {
-			v.run = &record{known["run"], map[string]any{
+			v.run = &record{shape: known["run"], values: map[string]any{
 				"id": s.Run.ID, "workflow": v.program.Name, "version": int64(max(s.Run.Version, v.program.Version)),
 				"started_at": s.Run.StartedAt, "now": s.Run.Now,
 			}}
@@ -189,29 +190,8 @@ func common() shapes {
 	return known
 }
 
-func (s shapes) ofTrigger(h Happened) *record {
-	kind, t := h.Topic.Kind, h.Trigger
-	if kind == "" {
-		kind = KindFact
-	}
-	values := map[string]any{
-		"id": h.ID, "kind": kind, "source": strings.TrimPrefix(h.Source, "/"), "event": t.Event,
-		"properties": anyMap(t.Properties), "traits": anyMap(t.Traits), "group": t.Group, "url": t.URL, "site": t.Site,
-		"occurred_at": t.OccurredAt, "received_at": t.ReceivedAt,
-	}
-	if c := t.Consent; c != nil {
-		values["consent"] = flags(map[string]*bool{
-			"analytics": c.Analytics, "advertising": c.Advertising, "functionality": c.Functionality,
-			"personalization": c.Personalization, "gpc": c.GPC,
-		})
-	}
-	if o := t.Origin; o != nil {
-		values["origin"] = map[string]any{
-			"provider": o.Provider, "source_id": o.SourceID, "message_id": o.MessageID, "authenticated": string(o.Authenticated),
-		}
-	}
-	return &record{s["trigger"], values}
-}
+// ofTrigger returns the variable trigger; what happened must not change any more.
+func (s shapes) ofTrigger(h *Happened) *record { return &record{shape: s["trigger"], trigger: h} }
 
 func flags(from map[string]*bool) map[string]any {
 	values := map[string]any{}
@@ -228,18 +208,18 @@ func (s shapes) ofVisitor(scene *Scene) *record {
 	if v.Key() == "" {
 		v = scene.Start.Trigger.Visitor
 	}
-	return &record{s["visitor"], map[string]any{
+	return &record{shape: s["visitor"], values: map[string]any{
 		"user_id": v.UserID, "email": v.Email, "anonymous_id": v.AnonymousID, "identified": !v.Anonymous(),
 	}}
 }
 
 func (s shapes) ofEvent(scene *Scene) *record {
-	h := scene.Start
+	h := &scene.Start
 	if scene.Event != nil {
-		h = *scene.Event
+		h = scene.Event
 	}
 	if of := s[factShape(h.Topic.Name)]; of != nil && h.Topic.Kind == "" {
-		return &record{of, h.Fact}
+		return &record{shape: of, values: h.Fact}
 	}
 	return s.ofTrigger(h)
 }
@@ -257,7 +237,7 @@ func (p *Program) outcomes(of map[string]Outcome) *record {
 		}
 		values[variable(name)] = step
 	}
-	return &record{p.steps, values}
+	return &record{shape: p.steps, values: values}
 }
 
 // variable returns the name under which expressions see the step.

@@ -14,7 +14,13 @@ import (
 
 const (
 	// fullAt is how many messages a commit may have before the next one begins.
-	fullAt = 400
+	fullAt = 600
+	// quietAt is how many inputs without an effect are folded before the position
+	// is stored for their sake.
+	quietAt = 10_000
+	// gather is how long what was folded waits for more of what lies there
+	// already: a large commit costs less than many small ones.
+	gather = 20 * time.Millisecond
 	// mostAt is the most that it may have, and mostBytes about how large it may
 	// be: the server takes no more.
 	mostAt, mostBytes = 950, 4 << 20
@@ -25,15 +31,16 @@ const (
 // group is what was folded and waits to be committed: all of it or nothing, with
 // the position behind it.
 type group struct {
-	sessions map[string]*machine.Session // by subject
-	sites    map[string]*machine.Site    // by name
-	timers   map[string]machine.Timer    // by subject; the last word counts
+	sessions map[place]*machine.Session
+	sites    map[string]*machine.Site // by name
+	timers   map[string]machine.Timer // by subject; the last word counts
 	change   machine.Effects
 	at       position
 	inputs   int
 	buried   []letter
-	bytes    int // about
-	place    int // of the position among the messages
+	bytes    int       // about
+	place    int       // of the position among the messages
+	begun    time.Time // when the first effect was added
 }
 
 // letter is a message to bury before the group is committed.
@@ -44,12 +51,15 @@ type letter struct {
 
 func newGroup() *group {
 	return &group{
-		sessions: map[string]*machine.Session{}, sites: map[string]*machine.Site{}, timers: map[string]machine.Timer{},
+		sessions: map[place]*machine.Session{}, sites: map[string]*machine.Site{}, timers: map[string]machine.Timer{},
 	}
 }
 
 // empty reports whether the group only moves the position.
 func (g *group) empty() bool { return g.messages() == 1 }
+
+// moved reports whether the group moves the position, or more.
+func (g *group) moved() bool { return g.inputs > 0 || len(g.buried) > 0 || !g.empty() }
 
 // messages returns how many messages the commit will have.
 func (g *group) messages() int {
@@ -82,10 +92,13 @@ func weight(c machine.Change) (messages, bytes int) {
 
 // add adds what a step did.
 func (g *group) add(c machine.Change) {
-	_, bytes := weight(c)
+	messages, bytes := weight(c)
 	g.bytes += bytes
+	if messages > 0 && g.begun.IsZero() {
+		g.begun = time.Now()
+	}
 	for _, s := range c.Sessions {
-		g.sessions[event.RunsSubject(s.Site, s.Key)] = s
+		g.sessions[placeOf(s)] = s
 	}
 	for _, s := range c.Sites {
 		g.sites[s.Name] = s
@@ -112,8 +125,8 @@ func (g *group) encode(fence uint64, due func(time.Time) time.Time) ([]bus.FlowM
 		msgs = append(msgs, bus.FlowMsg{Subject: subject, Data: data, TTL: life, Only: true})
 		return nil
 	}
-	for subject, s := range g.sessions {
-		if err := record(subject, s, s.Life(g.at.At)); err != nil {
+	for at, s := range g.sessions {
+		if err := record(event.RunsSubject(at.site, at.session), s, s.Life(g.at.At)); err != nil {
 			return nil, err
 		}
 	}

@@ -226,7 +226,7 @@ func TestEngineProcess(t *testing.T) { //nolint:paralleltest // It is a process 
 		t.Skip("it is run by another test")
 	}
 	b := bustest.Connect(t, bus.Options{URL: flag.Arg(0)})
-	set, validators := compile(t, chain()...)
+	set, validators := compile(t, append(chain(), quiet()...)...)
 	e := New(bustest.Log(t), b, Options{
 		Programs: func(context.Context) (*workflow.Set, error) { return set, nil }, Sites: sites, Schemas: validators,
 	})

@@ -20,7 +20,7 @@ import (
 const (
 	// atOnce is how many messages of each stream are folded before the leader
 	// looks whether the last commit is stored.
-	atOnce = 256
+	atOnce = 512
 	// idlePosition is how often the position is stored when nothing else is.
 	idlePosition = time.Second
 	// retryPause is the pause before a read is tried again.
@@ -69,6 +69,7 @@ type leader struct {
 	*Engine
 	term    uint64
 	world   *world
+	seen    machine.World // the world as the machine sees it
 	inbox   inbox
 	shelf   *shelf
 	machine *machine.Machine
@@ -102,7 +103,9 @@ func (e *Engine) lead(ctx context.Context, term uint64) error {
 	}
 	// What is being committed when the time ends may still be stored.
 	work, give := context.WithCancel(context.WithoutCancel(ctx))
-	err = l.use(ctx)
+	if l.world.recorded, err = readRecorded(ctx, e.bus); err == nil {
+		err = l.use(ctx)
+	}
 	if err == nil {
 		err = l.run(ctx, work)
 	}
@@ -130,8 +133,9 @@ func (l *leader) use(ctx context.Context) error {
 	}
 	l.shelf = newShelf(set, l.o.Older)
 	l.machine = machine.New(l.shelf, l.o.Sites, l.o.Schemas)
+	l.seen = l.shelf.serve(ctx, l.world.machine(ctx))
 	now := l.clock.now()
-	change, err := l.machine.Step(l.shelf.serve(ctx, l.world.machine(ctx)), machine.Clocks(now), now)
+	change, err := l.machine.Step(l.seen, machine.Clocks(now), now)
 	if err != nil {
 		return fmt.Errorf("setting the clocks of schedules: %w", err)
 	}
@@ -333,14 +337,13 @@ func (l *leader) safely(ctx context.Context, m message) (change machine.Change, 
 			err = fault.New(fault.InternalError, "handling it crashed: %v", p)
 		}
 	}()
-	return l.machine.Step(l.shelf.serve(ctx, l.world.machine(ctx)), m.in, l.clock.now())
+	return l.machine.Step(l.seen, m.in, l.clock.now())
 }
 
 // submit commits the open group, unless one is under way or it has nothing to
 // store. With always set, a position that moved is enough.
 func (l *leader) submit(ctx context.Context, always bool) error {
-	moved := l.open.inputs > 0 || len(l.open.buried) > 0
-	if l.commit != nil || !moved && l.open.empty() || !always && l.open.empty() && len(l.open.buried) == 0 && l.open.inputs < fullAt {
+	if l.commit != nil || !l.open.moved() || !always && l.waits() {
 		return nil
 	}
 	group := l.open
@@ -366,6 +369,16 @@ func (l *leader) submit(ctx context.Context, always bool) error {
 	return nil
 }
 
+// waits reports whether the open group may wait: for its first effect, or for
+// those of what lies there already.
+func (l *leader) waits() bool {
+	g := l.open
+	if g.empty() && len(g.buried) == 0 {
+		return g.inputs < quietAt
+	}
+	return l.inbox.more() && g.messages() < fullAt && time.Since(g.begun) < gather
+}
+
 // settle waits for the commit that is under way.
 func (l *leader) settle(ctx context.Context) error {
 	if l.commit == nil {
@@ -377,8 +390,8 @@ func (l *leader) settle(ctx context.Context) error {
 		return fmt.Errorf("storing what workflows did: %w", err)
 	}
 	l.fence = sequences[l.under.place]
-	for subject, s := range l.under.sessions {
-		l.world.stored(subject, s)
+	for _, s := range l.under.sessions {
+		l.world.stored(s)
 	}
 	l.stats.committed.Add(1)
 	if !l.at.At.IsZero() {

@@ -60,6 +60,12 @@ type message struct {
 	none bool
 }
 
+// place returns the session that the message is about, if it is about one.
+func (m *message) place() (place, bool) {
+	at := place{m.in.Site, m.in.Session}
+	return at, !m.none && m.err == nil && at.session != "" && at.session != "-"
+}
+
 // stream reads one stream into the channel until ctx ends.
 func (e *Engine) stream(ctx context.Context, o bus.ReadOptions, into chan<- message) error {
 	for d, err := range e.bus.Read(ctx, o) {
@@ -95,6 +101,9 @@ type inbox struct {
 	flow, events     <-chan message
 	flowed, happened []message
 }
+
+// more reports whether something was read that was not taken yet.
+func (i *inbox) more() bool { return len(i.flow)+len(i.events) > 0 }
 
 // take adds what is there, up to so many messages, without waiting.
 func (i *inbox) take(most int) {

@@ -21,82 +21,92 @@ const (
 	readers = 16
 )
 
+// place is where a session is.
+type place struct{ site, session string }
+
+func placeOf(s *machine.Session) place { return place{s.Site, s.Key} }
+
 // world is what the leader knows of the records: what it changed and has not
 // stored yet, and what it has read. It belongs to one goroutine.
 type world struct {
 	bus *bus.Bus
-	// young and old are generations of the cache, by subject.
-	young, old map[string]*machine.Session
+	// young and old are generations of the cache.
+	young, old map[place]*machine.Session
 	sites      map[string]*machine.Site
-	// pinned are sessions that were changed and are not stored yet: the number of
-	// changes that wait, by subject.
-	pinned map[string]*machine.Session
+	// pinned are sessions that were changed and are not stored yet.
+	pinned map[place]pin
+	// recorded are the sessions that have a record, and maybe some others.
+	recorded recorded
+}
+
+// pin is a session whose last change is not stored yet.
+type pin struct {
+	now *machine.Session
+	// changed is how the last change left it: later ones only took notice.
+	changed *machine.Session
 }
 
 func newWorld(b *bus.Bus) *world {
 	return &world{
-		bus: b, young: map[string]*machine.Session{}, old: map[string]*machine.Session{},
-		sites: map[string]*machine.Site{}, pinned: map[string]*machine.Session{},
+		bus: b, young: map[place]*machine.Session{}, old: map[place]*machine.Session{},
+		sites: map[string]*machine.Site{}, pinned: map[place]pin{},
 	}
 }
 
 // machine returns the world as the machine sees it.
 func (w *world) machine(ctx context.Context) machine.World {
 	return machine.World{
-		Session: func(site, key string) (*machine.Session, error) { return w.session(ctx, site, key) },
+		Session: func(site, key string) (*machine.Session, error) { return w.session(ctx, place{site, key}) },
 		Site:    func(name string) (*machine.Site, error) { return w.site(ctx, name) },
 		Run:     func(site, session, id string) (*machine.Run, error) { return ReadRun(ctx, w.bus, site, session, id) },
 	}
 }
 
 // known returns the session as far as it is in memory.
-func (w *world) known(subject string) *machine.Session {
-	if s := w.pinned[subject]; s != nil {
+func (w *world) known(at place) *machine.Session {
+	if pinned, ok := w.pinned[at]; ok {
+		return pinned.now
+	}
+	if s := w.young[at]; s != nil {
 		return s
 	}
-	if s := w.young[subject]; s != nil {
-		return s
-	}
-	if s := w.old[subject]; s != nil {
-		w.keep(subject, s)
+	if s := w.old[at]; s != nil {
+		w.keep(at, s)
 		return s
 	}
 	return nil
 }
 
 // keep puts the session into the cache.
-func (w *world) keep(subject string, s *machine.Session) {
+func (w *world) keep(at place, s *machine.Session) {
 	if len(w.young) >= cached {
-		w.young, w.old = map[string]*machine.Session{}, w.young
+		w.young, w.old = map[place]*machine.Session{}, w.young
 	}
-	w.young[subject] = s
+	w.young[at] = s
 }
 
-func (w *world) session(ctx context.Context, site, key string) (*machine.Session, error) {
-	subject := event.RunsSubject(site, key)
-	if s := w.known(subject); s != nil {
+func (w *world) session(ctx context.Context, at place) (*machine.Session, error) {
+	if s := w.known(at); s != nil {
 		return s, nil
 	}
-	s, err := readSession(ctx, w.bus, site, key)
+	if !w.recorded.maybe(at) {
+		return &machine.Session{Site: at.site, Key: at.session}, nil
+	}
+	s, err := readSession(ctx, w.bus, at)
 	if err != nil {
 		return nil, err
 	}
-	w.keep(subject, s)
+	w.keep(at, s)
 	return s, nil
 }
 
 // prefetch reads the sessions of the inputs that are not in memory, many at the
 // same time.
 func (w *world) prefetch(ctx context.Context, inputs []message) error {
-	type place struct{ site, session string }
-	missing := map[string]place{}
-	for _, m := range inputs {
-		if m.none || m.err != nil || m.in.Session == "" || m.in.Session == "-" {
-			continue
-		}
-		subject := event.RunsSubject(m.in.Site, m.in.Session)
-		if w.known(subject) == nil {
-			missing[subject] = place{m.in.Site, m.in.Session}
+	missing := map[place]struct{}{}
+	for i := range inputs {
+		if at, ok := inputs[i].place(); ok && w.known(at) == nil && w.recorded.maybe(at) {
+			missing[at] = struct{}{}
 		}
 	}
 	if len(missing) < 2 {
@@ -105,9 +115,9 @@ func (w *world) prefetch(ctx context.Context, inputs []message) error {
 	read := make(chan *machine.Session, len(missing))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(readers)
-	for _, at := range missing {
+	for at := range missing {
 		group.Go(func() error {
-			s, err := readSession(ctx, w.bus, at.site, at.session)
+			s, err := readSession(ctx, w.bus, at)
 			if err == nil {
 				read <- s
 			}
@@ -117,7 +127,7 @@ func (w *world) prefetch(ctx context.Context, inputs []message) error {
 	err := group.Wait()
 	close(read)
 	for s := range read {
-		w.keep(event.RunsSubject(s.Site, s.Key), s)
+		w.keep(placeOf(s), s)
 	}
 	return err
 }
@@ -137,16 +147,17 @@ func (w *world) site(ctx context.Context, name string) (*machine.Site, error) {
 // apply makes what a step changed the present state.
 func (w *world) apply(change machine.Change) {
 	for _, s := range change.Noticed {
-		subject := event.RunsSubject(s.Site, s.Key)
-		if w.pinned[subject] != nil {
-			w.pinned[subject] = s
+		at := placeOf(s)
+		if pinned, ok := w.pinned[at]; ok {
+			w.pinned[at] = pin{s, pinned.changed}
 		}
-		w.keep(subject, s)
+		w.keep(at, s)
 	}
 	for _, s := range change.Sessions {
-		subject := event.RunsSubject(s.Site, s.Key)
-		w.pinned[subject] = s
-		w.keep(subject, s)
+		at := placeOf(s)
+		w.pinned[at] = pin{s, s}
+		w.keep(at, s)
+		w.recorded.add(at)
 	}
 	for _, s := range change.Sites {
 		w.sites[s.Name] = s
@@ -154,18 +165,20 @@ func (w *world) apply(change machine.Change) {
 }
 
 // stored lets go of a session that was stored, unless it was changed since.
-func (w *world) stored(subject string, s *machine.Session) {
-	if w.pinned[subject] == s {
-		delete(w.pinned, subject)
+func (w *world) stored(s *machine.Session) {
+	at := placeOf(s)
+	if pinned := w.pinned[at]; pinned.changed == s {
+		w.keep(at, pinned.now)
+		delete(w.pinned, at)
 	}
 }
 
-func readSession(ctx context.Context, b *bus.Bus, site, key string) (*machine.Session, error) {
+func readSession(ctx context.Context, b *bus.Bus, at place) (*machine.Session, error) {
 	s := &machine.Session{}
-	if err := readInto(ctx, b, event.RunsSubject(site, key), s); err != nil {
+	if err := readInto(ctx, b, event.RunsSubject(at.site, at.session), s); err != nil {
 		return nil, err
 	}
-	s.Site, s.Key = site, key
+	s.Site, s.Key = at.site, at.session
 	return s, nil
 }
 

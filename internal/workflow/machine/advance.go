@@ -96,14 +96,14 @@ func (f *fold) vars(run *Run, p *workflow.Program, op *workflow.Op, happened *wo
 		Run: workflow.RunInfo{ID: run.ID, Version: p.Version, StartedAt: run.StartedAt, Now: f.in.At},
 	}
 	var err error
-	if scene.Start, _, err = workflow.ReadHappened(run.Trigger.envelope()); err != nil {
+	if scene.Start, err = f.happenedAt(run.Trigger); err != nil {
 		return nil, err
 	}
 	scene.Site, _ = f.m.sites(run.Site)
 	scene.Event = happened
 	if happened == nil && op != nil && op.Event != workflow.End {
 		if moment, ok := run.Events[p.Ops[op.Event].ID]; ok {
-			woke, _, err := workflow.ReadHappened(moment.envelope())
+			woke, err := f.happenedAt(moment)
 			if err != nil {
 				return nil, err
 			}
@@ -326,7 +326,7 @@ func (f *fold) emit(run *Run, p *workflow.Program, op *workflow.Op) error {
 		return fault.New(fault.UnknownSession, "nothing told who the visitor of the session is").
 			WithFix("have a trigger of the visitor come first: it tells the identity")
 	}
-	if start, _, err := workflow.ReadHappened(run.Trigger.envelope()); err == nil {
+	if start, err := f.happenedAt(run.Trigger); err == nil {
 		trigger.Consent, trigger.URL = start.Trigger.Consent, start.Trigger.URL
 	}
 	if op.Emit.Properties != nil {

@@ -64,7 +64,7 @@ func New(programs Programs, sites func(name string) (actions.Site, bool), schema
 // Step folds one input. now is not before in.At. An error means that the input
 // could not be handled at all, and nothing changed.
 func (m *Machine) Step(world World, in Input, now time.Time) (Change, error) {
-	f := &fold{m: m, world: world, in: in, now: now, sessions: map[string]*Session{}, sites: map[string]*Site{}}
+	f := &fold{m: m, world: world, in: in, now: now}
 	var err error
 	switch in.kind {
 	case inTrigger:
@@ -115,6 +115,7 @@ type fold struct {
 	change   Change
 	sessions map[string]*Session // copies, by site and key
 	sites    map[string]*Site    // copies
+	h        workflow.Happened   // the input of a trigger or a fact
 }
 
 // session returns the session to work on: a copy, and the one that took over
@@ -144,7 +145,7 @@ func (f *fold) look(site, key string) (*Session, error) {
 		return nil, err
 	}
 	s := known.clone()
-	f.sessions[at] = s
+	put(&f.sessions, at, s)
 	return s, nil
 }
 
@@ -165,7 +166,7 @@ func (f *fold) site(name string) (*Site, error) {
 		return nil, err
 	}
 	s := known.clone()
-	f.sites[name] = s
+	put(&f.sites, name, s)
 	f.change.Sites = append(f.change.Sites, s)
 	return s, nil
 }
@@ -173,15 +174,9 @@ func (f *fold) site(name string) (*Site, error) {
 // trigger folds a trigger: it wakes the runs that wait for it, and starts those
 // of the workflows that listen to it.
 func (f *fold) trigger() error {
-	if err := f.m.schemas.Validate(f.in.Envelope.Type, f.in.Envelope.Data); err != nil {
-		return errChecking(err)
-	}
-	happened, ok, err := workflow.ReadHappened(f.in.Envelope)
-	if err != nil {
+	happened, over, err := f.read()
+	if over || err != nil {
 		return err
-	}
-	if !ok {
-		return fault.New(fault.Malformed, "the type %q is not a trigger's", f.in.Envelope.Type)
 	}
 	data := happened.Trigger
 	site, ok := f.m.sites(data.Site)
@@ -212,6 +207,26 @@ func (f *fold) trigger() error {
 		return nil
 	}
 	return f.happened(s, happened, site, starting)
+}
+
+// read reads the trigger. It is over when a glance shows that nobody has to do
+// with it.
+func (f *fold) read() (h workflow.Happened, over bool, err error) {
+	e := f.in.Envelope
+	if h, ok := workflow.Glance(e, f.m.schemas); ok {
+		if over, err := f.passes(&h); over || err != nil {
+			return h, over, err
+		}
+		return h.Whole(), false, nil
+	}
+	if err := f.m.schemas.Validate(e.Type, e.Data); err != nil {
+		return h, false, errChecking(err)
+	}
+	h, ok, err := workflow.ReadHappened(e)
+	if err == nil && !ok {
+		err = fault.New(fault.Malformed, "the type %q is not a trigger's", e.Type)
+	}
+	return h, false, err
 }
 
 func errChecking(err error) error {
@@ -259,6 +274,7 @@ func (f *fold) happened(s *Session, h workflow.Happened, site actions.Site, star
 		}
 		s.Seen[h.Source] = occurred
 	}
+	f.h = h
 	touched := f.tell(s, h, late)
 	matched := false
 	scene := &workflow.Scene{Start: h, Visitor: s.Visitor, Site: site, Run: workflow.RunInfo{StartedAt: f.in.At, Now: f.in.At}}
