@@ -14,7 +14,7 @@ import (
 
 // connectCmd connects accounts at vendors.
 type connectCmd struct {
-	HubSpot    connectHubSpotCmd    `cmd:"" name:"hubspot" help:"Connect a HubSpot account, by consent or by a token that was made there."`
+	HubSpot    connectHubSpotCmd    `cmd:"" name:"hubspot" help:"Connect a HubSpot account."`
 	Salesforce connectSalesforceCmd `cmd:"" name:"salesforce" help:"Connect a Salesforce organisation."`
 	Pipedrive  connectPipedriveCmd  `cmd:"" name:"pipedrive" help:"Connect a Pipedrive company."`
 	BotStar    connectBotStarCmd    `cmd:"" name:"botstar" help:"Store a BotStar API token."`
