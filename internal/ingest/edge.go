@@ -188,6 +188,10 @@ func (e *Edge) receive(r *http.Request, m *mount, route Route, at place) (*Reque
 // parse lets the source read the request. A source that breaks down over it
 // refuses it: the sender's next try would end the same way.
 func (e *Edge) parse(ctx context.Context, m *mount, r *Request) (got Received, failed *fault.Error) {
+	if err := m.turns.wait(ctx); err != nil {
+		return got, err
+	}
+	defer m.turns.end()
 	defer func() {
 		if broken := recover(); broken != nil {
 			e.log.LogAttrs(ctx, slog.LevelError, "source broke down over a request",

@@ -143,3 +143,69 @@ func TestFlood(t *testing.T) { //nolint:paralleltest // as said.
 		t.Errorf("memory grew by %d MiB", grown>>20)
 	}
 }
+
+// TestFloodTakesNothingOfOthers is I5 by counts: many senders of one source send
+// without a rest, far more at a time than there is room for, and two of another
+// source, which need no more than is theirs, are never refused and lose nothing,
+// however slow the machine is.
+func TestFloodTakesNothingOfOthers(t *testing.T) {
+	t.Parallel()
+	each := bustest.Count(20, 2000)
+	r := newRig(t, bustest.Start(t), func(o *ingest.Options) {
+		o.MaxBody, o.Memory, o.Requests = 64<<10, 1<<20, 16 // 4 requests and 256 KiB are each source's own.
+	}, mountPlain(t, "flood"), mountPlain(t, "calm"))
+	padding := strings.Repeat(" ", 60<<10)
+	var mu sync.Mutex
+	confirmed, answers := map[string]bool{}, map[string]map[int]int{"calm": {}, "flood": {}}
+	send := func(source, id, fill string) {
+		body := fmt.Sprintf(`{"id":%q,"event":"E","user_id":"u","site":"shop"}`, id) + fill
+		a, err := r.try(http.MethodPost, "/in/"+source, strings.NewReader(body), nil)
+		mu.Lock()
+		defer mu.Unlock()
+		answers[source][a.status]++ // 0 is a sender that was hung up on.
+		if err == nil && a.status == http.StatusAccepted {
+			confirmed[id] = true
+		} else if err == nil && (a.status != http.StatusTooManyRequests || a.header.Get("Retry-After") == "") {
+			t.Errorf("%s is answered %d, Retry-After %q: %s", id, a.status, a.header.Get("Retry-After"), a.body)
+		}
+	}
+	over := make(chan struct{})
+	var flood, calm sync.WaitGroup
+	for sender := range 32 {
+		flood.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-over:
+					return
+				default:
+					send("flood", fmt.Sprintf("flood-%d-%d", sender, i), padding)
+				}
+			}
+		})
+	}
+	bustest.Until(t, "the flood is refused", func() bool { return r.ledger.refused(fault.Overloaded) > 0 })
+	for sender := range 2 {
+		calm.Go(func() {
+			for i := range each {
+				send("calm", fmt.Sprintf("calm-%d-%d", sender, i), "")
+			}
+		})
+	}
+	calm.Wait()
+	close(over)
+	flood.Wait()
+	stored := map[string]int{}
+	for _, one := range r.triggers() {
+		stored[one.ID]++
+	}
+	wrong := len(stored) - len(confirmed)
+	for id := range confirmed {
+		if stored[id] != 1 {
+			wrong++
+		}
+	}
+	t.Logf("answers %v; stored %d, confirmed and not stored once %d", answers, len(stored), wrong)
+	if wrong != 0 || len(answers["calm"]) != 1 || answers["calm"][http.StatusAccepted] != 2*each {
+		t.Error("the calm source lost something, or was refused")
+	}
+}

@@ -39,6 +39,7 @@ type Mount struct {
 type mount struct {
 	Mount
 	limiter *rate.Limiter // nil without a quota
+	turns   turns
 }
 
 // table finds the mount of a request.
@@ -61,7 +62,7 @@ func newTable(sources []Mount) (*table, error) {
 			}
 			taken[at] = s.Settings.Name
 		}
-		t.mounts = append(t.mounts, &mount{s, newLimiter(s.Settings.Quota)})
+		t.mounts = append(t.mounts, &mount{s, newLimiter(s.Settings.Quota), newTurns()})
 	}
 	slices.SortStableFunc(t.mounts, func(a, b *mount) int { return len(b.Path) - len(a.Path) })
 	return t, nil
