@@ -106,6 +106,9 @@ func (c *Connector) writeOne(ctx context.Context, object, keyField string, r row
 	if got.ID == "" {
 		got.ID = r.id // A 204 says nothing, so the id is that which is known.
 	}
+	if got.ID == "" { // An upsert says the id. This is something else's answer.
+		return nil, fault.New(fault.EffectUnknown, "Salesforce's answer to a record of %s names none", object).WithAfter(afterFailure)
+	}
 	return []wrote{{id: got.ID, created: got.Created}}, nil
 }
 
