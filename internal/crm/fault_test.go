@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/parley-chat/parley/internal/bus/bustest"
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
 )
@@ -70,12 +71,12 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestC4Outage has the CRM away for four hours while 20,000 visitors chat, with
-// a change of the leader in the middle.
+// TestC4Outage has the CRM away for four hours while many visitors chat, 20,000
+// in the long form, with a change of the leader in the middle.
 func TestC4Outage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const visitors = 20_000
+		visitors := bustest.Count(2000, 20_000)
 		crm := newLedger(4, Limits{Contacts: 100, Activities: 100, Parallel: 4, Rate: 10, Burst: 10})
 		crm.set(faults{down: true})
 		w := newWorld(t, crm, Options{Window: time.Second})
@@ -100,7 +101,7 @@ func TestC4Outage(t *testing.T) {
 		if calls > 600 {
 			t.Errorf("%d calls during the outage, want few", calls)
 		}
-		if got := w.target.Figures(); got.Waiting != visitors || !got.Health.Open {
+		if got := w.target.Figures(); got.Waiting != int64(visitors) || !got.Health.Open {
 			t.Errorf("%d visitors wait, and the target is left alone: %t; want %d and true", got.Waiting, got.Health.Open, visitors)
 		}
 		crm.set(faults{})
@@ -125,7 +126,7 @@ func TestC7Rejected(t *testing.T) {
 		t.Run(fmt.Sprintf("as a whole %t", whole), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				const visitors = 500
+				visitors := bustest.Count(500, 5000)
 				crm := newLedger(7, Limits{Contacts: 50, Activities: 50, Parallel: 2})
 				bad := func(key string) bool { return strings.HasPrefix(key, "s0") && strings.HasSuffix(key, "7") }
 				rejected := 0
