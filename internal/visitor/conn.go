@@ -114,7 +114,7 @@ func (c *conn) take() (light bool, end *closing) {
 // check refuses what is no frame, or one too many.
 func (c *conn) check(kind websocket.MessageType, data []byte, now time.Time) *closing {
 	switch {
-	case !c.frames.take(now, wire.FramesRate, wire.FramesBurst, 1):
+	case !c.frames.take(now, wire.FramesRate, wire.FramesBurst):
 		c.g.seen.flooded.Add(1)
 		return &closing{wire.ClosePolicy, "too many frames"}
 	case kind != websocket.MessageText:

@@ -27,7 +27,7 @@ func (g *Gateway) frame(c *conn, data []byte, now time.Time) *closing {
 // within refuses a frame that is one too many of its visitor, address or site.
 func (g *Gateway) within(c *conn, now time.Time) *closing {
 	c.e.mu.Lock()
-	within := c.e.rate.take(now, g.o.Limits.Visitor, 4*g.o.Limits.Visitor, 1)
+	within := c.e.rate.take(now, g.o.Limits.Visitor, 4*g.o.Limits.Visitor)
 	c.e.mu.Unlock()
 	switch {
 	case !within:

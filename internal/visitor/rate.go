@@ -11,8 +11,8 @@ type bucket struct {
 	at    int64 // nanoseconds since the epoch; 0 is a full bucket
 }
 
-// take takes n tokens at the time, or none.
-func (b *bucket) take(now time.Time, rate, burst, n float64) bool {
+// take takes a token at the time, if there is one.
+func (b *bucket) take(now time.Time, rate, burst float64) bool {
 	at := now.UnixNano()
 	if b.at == 0 {
 		b.level, b.at = burst, at
@@ -21,10 +21,10 @@ func (b *bucket) take(now time.Time, rate, burst, n float64) bool {
 		b.level = min(burst, b.level+rate*float64(passed)/float64(time.Second))
 		b.at = at
 	}
-	if b.level < n {
+	if b.level < 1 {
 		return false
 	}
-	b.level -= n
+	b.level--
 	return true
 }
 
@@ -57,7 +57,7 @@ func (b *buckets) take(name string, now time.Time) bool {
 		one = &bucket{}
 		b.all[name] = one
 	}
-	return one.take(now, b.rate, b.burst, 1)
+	return one.take(now, b.rate, b.burst)
 }
 
 // sweep forgets those whose bucket is full again.

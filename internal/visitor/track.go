@@ -48,5 +48,5 @@ func (e *entry) admits(t *wire.Track, now time.Time) bool {
 	if a := e.site.Config.Analytics; a != nil && a.PerMinute > 0 {
 		most = float64(a.PerMinute)
 	}
-	return e.tracks.take(now, most/60, documents*most, 1)
+	return e.tracks.take(now, most/60, documents*most)
 }

@@ -110,8 +110,11 @@ func TestTracksAreChecked(t *testing.T) {
 	p := r.connect(t, hello("one"))
 	long := strings.Repeat("x", wire.MaxURL+1)
 	for i, one := range []wire.Track{
-		{Name: ""}, {Name: long[:wire.MaxName+1]}, {Name: "x", URL: long},
-		{Name: "old", AgeMS: 1 << 60}, {Name: "of the future", AgeMS: -5000},
+		{Name: ""},
+		{Name: long[:wire.MaxName+1]},
+		{Name: "x", URL: long},
+		{Name: "old", AgeMS: 1 << 60},
+		{Name: "of the future", AgeMS: -5000},
 	} {
 		one.T, one.N = wire.KindTrack, int64(i+1)
 		p.say(one)
