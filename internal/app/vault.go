@@ -2,7 +2,9 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -16,8 +18,18 @@ import (
 
 // VaultConfig says what seals the connections to vendors.
 type VaultConfig struct {
-	Key  Secret `yaml:"key"  doc:"the master key file that seals connections, the same for all processes of a bus, as file:/path, or env:NAME of a variable with its path; empty means a file beside the streams of the embedded server, made when it is missing, and with an outside server no connections; see connections.md"`
-	Seen string `yaml:"seen" doc:"a file that remembers how far each connection has come, so that a bus that was put back from an old copy is noticed; keep it apart from the bus's disk; empty means vault.seen beside bus.dir"`
+	Key  Secret    `yaml:"key"  doc:"the master key file that seals connections, the same for all processes of a bus, as file:/path, or env:NAME of a variable with its path; empty means a file beside the streams of the embedded server, made when it is missing, and with an outside server no connections; see connections.md"`
+	KMS  KMSConfig `yaml:"kms"`
+	Seen string    `yaml:"seen" doc:"a file that remembers how far each connection has come, so that a bus that was put back from an old copy is noticed; keep it apart from the bus's disk; empty means vault.seen beside bus.dir"`
+}
+
+// KMSConfig names the key of a key store that seals the master key file.
+type KMSConfig struct {
+	URL   string `yaml:"url"   doc:"the address of a key store that seals the master key file: a HashiCorp Vault or OpenBao with the transit engine, such as https://vault.example.com:8200; empty means that the file lies open; see connections.md"`
+	Key   string `yaml:"key"   doc:"the name of the key in the key store"`
+	Mount string `yaml:"mount" default:"transit" doc:"where its transit engine is"`
+	Token Secret `yaml:"token" doc:"the token for the key store, as file:/path, or env:NAME of a variable with its path; the file is read for each question, so that an agent may renew it"`
+	CA    string `yaml:"ca"    doc:"a file with the authority that the key store's certificate is from, where it is none of the system's"`
 }
 
 // masterFile is the file of the master key beside the streams of an embedded
@@ -29,6 +41,7 @@ func (v *validator) vault(c VaultConfig) {
 	if !c.Key.legal() {
 		v.secret("vault.key", "write env:NAME or file:/path; `publisher connections keys new` makes that file")
 	}
+	v.kms(c)
 }
 
 // masterPath returns the path of the master key; "" when there is none. made
@@ -41,17 +54,21 @@ func (c *Config) masterPath(env Env) (path string, made bool, err error) {
 	return filepath.Join(c.Path(c.Bus.Dir), masterFile), true, nil
 }
 
-// master reads the master key. Nil means that there is none.
-func (c *Config) master(env Env) (*vault.Master, error) {
+// master reads the master key. Nil means that there is none. A key store that is
+// away is asked again until ctx ends.
+func (c *Config) master(ctx context.Context, env Env) (*vault.Master, error) {
 	path, made, err := c.masterPath(env)
 	if err != nil || path == "" {
 		return nil, err
 	}
-	read := vault.ReadMaster
-	if made {
-		read = vault.EnsureMaster
+	file, err := c.masterAt(path, env)
+	if err != nil {
+		return nil, err
 	}
-	master, err := read(path)
+	master, err := file.Read(ctx)
+	if made && errors.Is(err, fs.ErrNotExist) {
+		master, err = file.Make(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("preparing vault.key: %w", err)
 	}
@@ -69,7 +86,7 @@ func (c *Config) seenPath() string {
 
 // openVault opens the connections on the bus. It is nil without a master key.
 func openVault(ctx context.Context, log *slog.Logger, cfg *Config, env Env, b *bus.Bus, client *http.Client) (*vault.Vault, error) {
-	master, err := cfg.master(env)
+	master, err := cfg.master(ctx, env)
 	if err != nil || master == nil {
 		return nil, err
 	}

@@ -28,13 +28,14 @@ func Read(path string) (*Keyring, error) {
 	return ring, nil
 }
 
-// ReadMaster reads a master key from a file, which others may not read.
+// ReadMaster reads a master key from a file that lies open, and which others may
+// not read.
 func ReadMaster(path string) (*Master, error) {
 	text, err := readPrivate("master key", newMasterFix, path)
 	if err != nil {
 		return nil, err
 	}
-	master, err := ParseMaster(text)
+	master, err := openMaster(text)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
@@ -89,20 +90,33 @@ func EnsureMaster(path string) (*Master, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := create(path, text.Reveal()+"\n"); err != nil {
-		return nil, fault.New(fault.BadConfig, "making the master key").Because(err).WithFix("make its folder writable, or name another file")
+	if err := makeFile(path, text.Reveal()+"\n"); err != nil {
+		return nil, err
 	}
 	return ReadMaster(path)
 }
 
-// WriteMaster replaces the file with the master key: the old text or the new one
-// is there, whatever happens.
+// makeFile writes the master key's file, unless it is there.
+func makeFile(path, text string) error {
+	if err := create(path, text); err != nil {
+		return fault.New(fault.BadConfig, "making the master key").Because(err).WithFix("make its folder writable, or name another file")
+	}
+	return nil
+}
+
+// WriteMaster replaces the file with the master key, in the open: the old text or
+// the new one is there, whatever happens.
 func WriteMaster(path string, master *Master) error {
 	text, err := master.Text()
 	if err != nil {
 		return err
 	}
-	if err := replace(path, []byte(text.Reveal()+"\n")); err != nil {
+	return replaceFile(path, text.Reveal()+"\n")
+}
+
+// replaceFile replaces the master key's file.
+func replaceFile(path, text string) error {
+	if err := replace(path, []byte(text)); err != nil {
 		return fault.New(fault.BadConfig, "writing the master key").Because(err)
 	}
 	return nil

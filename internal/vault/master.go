@@ -2,7 +2,6 @@ package vault
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"fmt"
 	"log/slog"
@@ -33,16 +32,6 @@ type Sealer interface {
 	Seal(text, about []byte) ([]byte, error)
 	Open(sealed, about []byte) ([]byte, error)
 }
-
-// KMS is a key that never leaves its store. It opens and seals the master key
-// once at the start; records are sealed here.
-type KMS interface {
-	EncryptWithContext(ctx context.Context, text, about []byte) ([]byte, error)
-	DecryptWithContext(ctx context.Context, sealed, about []byte) ([]byte, error)
-}
-
-// masterAbout is what a master key that a KMS sealed is about.
-const masterAbout = "parley master key"
 
 // Master is the key set that seals connections: one key seals, and all open. It
 // never changes; its methods may be called from many goroutines. It shows no
@@ -82,25 +71,6 @@ func ParseMaster(text string) (*Master, error) {
 		return nil, fault.New(fault.BadConfig, "the master key is no key set in JSON").WithFix(newMasterFix)
 	}
 	return newMaster(handle)
-}
-
-// UnwrapMaster reads a master key that the KMS sealed.
-func UnwrapMaster(ctx context.Context, text string, kms KMS) (*Master, error) {
-	handle, err := keyset.ReadWithContext(ctx, keyset.NewJSONReader(strings.NewReader(text)), kms, []byte(masterAbout))
-	if err != nil {
-		return nil, fault.New(fault.BadConfig, "the key store did not open the master key").
-			WithFix("check that the key store is reachable, and that this is the key that sealed it")
-	}
-	return newMaster(handle)
-}
-
-// Wrap returns the master key, sealed by the KMS, for UnwrapMaster.
-func (m *Master) Wrap(ctx context.Context, kms KMS) (string, error) {
-	var out bytes.Buffer
-	if err := m.handle.WriteWithContext(ctx, keyset.NewJSONWriter(&out), kms, []byte(masterAbout)); err != nil {
-		return "", fault.New(fault.BadConfig, "the key store did not seal the master key")
-	}
-	return out.String(), nil
 }
 
 // Text returns the master key itself, for ParseMaster. It belongs into a file
