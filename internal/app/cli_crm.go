@@ -140,11 +140,19 @@ func crmState(s crm.TargetStatus) string {
 	case h.Open:
 		return "left alone until " + h.Until.Local().Format(time.TimeOnly) + ", because it fails"
 	case !h.Held.IsZero():
-		return "asked for patience until " + h.Held.Local().Format(time.TimeOnly)
+		return "asked for patience until " + h.Held.Local().Format(time.TimeOnly) + crmBudget(h)
 	case s.Position.Backfill != nil:
-		return "well, and filling in the past"
+		return "well, and filling in the past" + crmBudget(h)
 	}
-	return "well"
+	return "well" + crmBudget(h)
+}
+
+// crmBudget says what is left of the vendor's budget of the day, if it tells that.
+func crmBudget(h crm.Health) string {
+	if h.DailyOf == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d of %d left today", h.Daily, h.DailyOf)
 }
 
 // crmPreviewCmd shows what would be written.

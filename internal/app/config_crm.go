@@ -40,6 +40,7 @@ type TargetConfig struct {
 	Settings   map[string]string      `yaml:"settings"   doc:"what only this kind of CRM has; see crm.md"`
 	Contact    map[string]FieldConfig `yaml:"contact"    doc:"what a contact's fields get, by the CRM's names; empty means the usual ones"`
 	Activity   map[string]FieldConfig `yaml:"activity"   doc:"what the fields of a chat session get, likewise"`
+	Back       BackConfig             `yaml:"back"       doc:"what others change in the CRM and the visitor is told; see crm.md"`
 }
 
 // FieldConfig is what a field gets. In YAML it may be the value alone.
@@ -81,7 +82,7 @@ func (c TargetConfig) mapping() crm.Mapping {
 		}
 		return out
 	}
-	return crm.Mapping{Contact: fields(c.Contact), Activity: fields(c.Activity), Subject: c.Subject}
+	return crm.Mapping{Contact: fields(c.Contact), Activity: fields(c.Activity), Subject: c.Subject, Back: c.Back.Attributes}
 }
 
 // targetTypes are the kinds of CRMs.

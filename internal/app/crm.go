@@ -46,6 +46,8 @@ type way struct {
 	resolve map[string]string
 	roots   *x509.CertPool
 	tokens  crm.Tokens
+	// update makes the command of an update; nil brings nothing back.
+	update func(site string, attributes map[string]any) (crm.Update, error)
 }
 
 // openTargets makes the targets of the configuration, or the named one only.
@@ -69,6 +71,7 @@ func openTargets(ctx context.Context, log *slog.Logger, cfg *Config, env Env, b 
 		target, err := crm.New(log, b, crm.Options{
 			Name: name, Connector: connector, Mapping: of.mapping(), Sites: of.Sites, Anonymous: of.Visitors == "all",
 			Consent: of.Consent, Window: of.window(), Since: of.Since, Parallel: of.Parallel,
+			Return: crm.Return{Every: of.every(), Command: w.update},
 		})
 		if err != nil {
 			return nil, fmt.Errorf("making crm.targets.%s: %w", name, err)
@@ -285,6 +288,11 @@ func (t *targets) figures() []telemetry.Figure {
 			counter("parley_crm_coalesced_total", "Changes that went along with another one.", func() uint64 { return now().Coalesced }),
 			counter("parley_crm_duplicates_avoided_total", "Writes that were not needed, or that the CRM had newer.", func() uint64 { return now().Saved + now().Stale }),
 			counter("parley_crm_saves_refused_total", "Saves that another leader prevented.", func() uint64 { return now().Refused }),
+			counter("parley_crm_changes_total", "Contacts that the CRM told as changed.", func() uint64 { return now().Changes }),
+			counter("parley_crm_updates_total", "Updates of visitors that came back from the CRM.", func() uint64 { return now().Updates }),
+			counter("parley_crm_echoes_total", "Contacts that changed in the CRM, and in nothing that others wrote.", func() uint64 { return now().Echoes }),
+			gauge("parley_crm_daily_budget", "The vendor's budget of the day, in calls, or in tokens of Pipedrive; 0 when it is not told.", func() int { return now().Health.DailyOf }),
+			gauge("parley_crm_daily_budget_left", "What is left of it.", func() int { return now().Health.Daily }),
 			gauge("parley_crm_waiting", "Visitors whom the CRM does not have as they are.", func() int64 { return now().Waiting }),
 			gauge("parley_crm_stopped", "1 while the CRM is left alone, because it failed too often or a person must act.", func() int {
 				if now().Health.Open {

@@ -29,7 +29,7 @@ func TestHubSpotOfDev(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := bustest.Start(t)
-	all, err := openTargets(t.Context(), bustest.Log(t), cfg, Env{}, b, nil, way{server.Resolve(), server.Roots(), accounts.tokens()}, "")
+	all, err := openTargets(t.Context(), bustest.Log(t), cfg, Env{}, b, nil, way{server.Resolve(), server.Roots(), accounts.tokens(), nil}, "")
 	if err != nil {
 		t.Fatal(err)
 	}

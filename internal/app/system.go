@@ -271,7 +271,7 @@ func (s *System) join(ctx context.Context, parts Parts) error {
 	if !s.cfg.does(roleCRM) || len(s.cfg.CRM.Targets) == 0 {
 		return nil
 	}
-	if s.crms, err = openTargets(ctx, s.log, s.cfg, parts.Env, s.bus, s.vault, way{parts.Resolve, parts.Roots, parts.CRMTokens}, ""); err == nil {
+	if s.crms, err = openTargets(ctx, s.log, s.cfg, parts.Env, s.bus, s.vault, way{parts.Resolve, parts.Roots, parts.CRMTokens, s.updates(parts)}, ""); err == nil {
 		s.metrics.Watch(s.crms.figures()...)
 	}
 	return err

@@ -158,7 +158,7 @@ func (p *Program) contactOf(v *Visitor) (Contact, error) {
 		}
 	}
 	return Contact{
-		Key: v.ContactKey(), ID: v.Contact.ID, Former: v.Former, Email: v.Identity.Email, Seq: v.Seq(), At: v.LastAt,
+		Key: v.ContactKey(), ID: v.Contact.ID, Former: v.Former, Mapped: p.written, Email: v.Identity.Email, Seq: v.Seq(), At: v.LastAt,
 		Fields: list, Attempt: v.Contact.Attempts + 1, Unsure: v.Contact.Unsure,
 	}, nil
 }

@@ -95,6 +95,9 @@ type Contact struct {
 	// Former are keys that turned out to be the same person: the connector joins
 	// them where the vendor can, and otherwise leaves them.
 	Former []string
+	// Mapped are the names of all fields that the mapping writes: the others are
+	// others'.
+	Mapped []string
 	// Email is for finding a contact that others made before, or "". It is among
 	// the fields only when the mapping says so.
 	Email string
@@ -208,6 +211,9 @@ type Budget struct {
 	Remaining int
 	Resets    time.Time
 	Policy    string
+	// Daily is what is left of the day's, in the vendor's unit, and DailyOf how much
+	// that is in all; DailyOf is 0 as long as the vendor does not say so.
+	Daily, DailyOf int
 }
 
 // Change is a contact that changed in the CRM.

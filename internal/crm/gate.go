@@ -59,6 +59,7 @@ type gate struct {
 	halted   *fault.Error
 	ramp     int // calls at once while it recovers
 	trips    uint64
+	daily    [2]int // what is left of the day's budget, and all of it
 }
 
 func newGate(l Limits) *gate {
@@ -131,6 +132,9 @@ func (g *gate) turn(now time.Time) time.Duration {
 func (g *gate) answered(now time.Time, err error, budget Budget) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if budget.DailyOf > 0 {
+		g.daily = [2]int{budget.Daily, budget.DailyOf}
+	}
 	if budget.Remaining <= 0 && budget.Resets.After(now) && budget.Resets.After(g.hold) {
 		g.hold = budget.Resets
 	}
@@ -171,7 +175,7 @@ func pause(first, most time.Duration, times int) time.Duration {
 func (g *gate) health(now time.Time) Health {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	h := Health{Open: g.open, Trips: g.trips}
+	h := Health{Open: g.open, Trips: g.trips, Daily: g.daily[0], DailyOf: g.daily[1]}
 	if g.open {
 		h.Until = g.until
 	}
@@ -193,6 +197,10 @@ type Health struct {
 	Held time.Time `json:"held,omitzero"`
 	// Trips counts how often it was left alone.
 	Trips uint64 `json:"trips,omitempty"`
+	// Daily is what is left of the vendor's budget of the day, in its unit, and DailyOf
+	// all of it, as far as the vendor says so.
+	Daily   int `json:"daily,omitempty"`
+	DailyOf int `json:"daily_of,omitempty"`
 	// Reason says why a person must act, or is "".
 	Reason  fault.Reason `json:"reason,omitempty"`
 	Message string       `json:"message,omitempty"`

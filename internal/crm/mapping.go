@@ -38,6 +38,7 @@ func Rules() []Rule { return []Rule{Always, IfEmpty, NeverOverwriteNewer, Append
 // Program is a mapping that was compiled and checked.
 type Program struct {
 	contact, activity []mapped
+	written           []string // the fields of contact, sorted
 	subject           template
 	needs             bool // some field has a rule other than Always
 	// returns are the attributes of the way back, and watched the fields that they
@@ -94,6 +95,9 @@ func Compile(m Mapping, schema Schema) (*Program, error) {
 	}
 	p.contact = list("contact", m.Contact, schema.Contact)
 	p.activity = list("activity", m.Activity, schema.Activity)
+	for _, m := range p.contact {
+		p.written = append(p.written, m.name)
+	}
 	if m.Subject == "" {
 		m.Subject = "Chat on ${site}"
 	}

@@ -17,6 +17,9 @@ import (
 // PutActivities implements crm.Connector.
 func (c *Connector) PutActivities(ctx context.Context, list []crm.Activity) ([]crm.Outcome, error) {
 	list = latest(list)
+	for i := range list {
+		list[i].Contact.ID, _ = bare(list[i].Contact.ID)
+	}
 	var outcomes []crm.Outcome
 	list = slices.DeleteFunc(list, func(a crm.Activity) bool {
 		// An event cannot be changed, so it is told when nothing comes any more.

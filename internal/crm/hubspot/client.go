@@ -24,6 +24,7 @@ const (
 	headRemaining = "X-Hubspot-Ratelimit-Remaining"
 	headInterval  = "X-Hubspot-Ratelimit-Interval-Milliseconds"
 	headDaily     = "X-Hubspot-Ratelimit-Daily-Remaining"
+	headDailyOf   = "X-Hubspot-Ratelimit-Daily"
 )
 
 // call is one request.
@@ -175,8 +176,12 @@ func (c *Connector) note(h http.Header) {
 		window = time.Duration(ms) * time.Millisecond
 	}
 	b := crm.Budget{Remaining: remaining, Resets: now.Add(window), Policy: "TEN_SECONDLY_ROLLING"}
-	if daily, err := strconv.Atoi(h.Get(headDaily)); err == nil && daily < remaining {
+	daily, err := strconv.Atoi(h.Get(headDaily))
+	if err == nil && daily < remaining {
 		b = crm.Budget{Remaining: daily, Resets: now.Add(afterDaily), Policy: "DAILY"}
+	}
+	if all, errAll := strconv.Atoi(h.Get(headDailyOf)); err == nil && errAll == nil {
+		b.Daily, b.DailyOf = daily, all
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -31,7 +31,7 @@ type group struct {
 
 // done takes the person out of the group.
 func (g *group) done(p *person, o crm.Outcome) {
-	o.Key = p.Key
+	o.Key, o.ID = p.Key, p.told(o.ID)
 	g.outcomes = append(g.outcomes, o)
 	g.people = slices.DeleteFunc(g.people, func(other *person) bool { return other == p })
 }
@@ -54,7 +54,7 @@ func (c *Connector) UpsertContacts(ctx context.Context, list []crm.Contact) ([]c
 	}
 	g := &group{}
 	for _, contact := range list {
-		p := &person{Contact: contact, record: contact.ID}
+		p := newPerson(contact)
 		g.people = append(g.people, p)
 		if p.properties, err = c.encode(s, contact); err != nil {
 			g.reject(p, fault.From(err))
@@ -214,16 +214,16 @@ func (c *Connector) find(ctx context.Context, s *schema, g *group) error {
 	if err != nil {
 		return err
 	}
-	rivals := map[*person]*object{}
+	rivals := map[*person][]*object{}
 	for _, p := range g.people {
-		for i := range byFormer {
-			if slices.Contains(p.Former, byFormer[i].get(c.o.Key)) {
-				rivals[p] = &byFormer[i]
-			}
-		}
 		for i := range byEmail {
 			if p.record == "" && p.Email != "" && byEmail[i].hasEmail(p.Email) {
-				rivals[p] = &byEmail[i]
+				rivals[p] = append(rivals[p], &byEmail[i])
+			}
+		}
+		for i := range byFormer {
+			if slices.Contains(p.Former, byFormer[i].get(c.o.Key)) {
+				rivals[p] = append(rivals[p], &byFormer[i])
 			}
 		}
 	}
@@ -318,11 +318,11 @@ func (c *Connector) conflicts(ctx context.Context, s *schema, g, conflicts *grou
 	if err != nil {
 		return err
 	}
-	rivals := map[*person]*object{}
+	rivals := map[*person][]*object{}
 	for _, p := range conflicts.people {
 		for i := range found {
 			if found[i].ID == all[p.Key].problem.existing() {
-				rivals[p] = &found[i]
+				rivals[p] = append(rivals[p], &found[i])
 			}
 		}
 	}
@@ -337,7 +337,7 @@ func (c *Connector) conflicts(ctx context.Context, s *schema, g, conflicts *grou
 	taken := map[string]bool{}
 	for _, p := range slices.Clone(conflicts.people) {
 		switch {
-		case rivals[p] == nil || p.record == "":
+		case len(rivals[p]) == 0 || p.record == "":
 			conflicts.reject(p, all[p.Key].err)
 			continue
 		case taken[p.record]:

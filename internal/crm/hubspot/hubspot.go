@@ -147,8 +147,8 @@ func (c *Connector) Forget(ctx context.Context, refs []crm.Ref) ([]crm.Outcome, 
 	ids := map[string]string{}
 	var unknown []string
 	for _, ref := range refs {
-		if ref.ID != "" {
-			ids[ref.Key] = ref.ID
+		if id, _ := bare(ref.ID); id != "" {
+			ids[ref.Key] = id
 			continue
 		}
 		unknown = append(unknown, ref.Key)

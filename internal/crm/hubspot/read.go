@@ -16,14 +16,14 @@ func (c *Connector) Read(ctx context.Context, refs []crm.Ref) ([]crm.Contact, er
 	}
 	names := slices.Sorted(maps.Keys(s.byName))
 	var keys, ids []string
-	byID := map[string]string{}
+	byID := map[string][]string{}
 	for _, ref := range refs {
-		if ref.ID == "" {
+		id, _ := bare(ref.ID)
+		if id == "" {
 			keys = append(keys, ref.Key)
 			continue
 		}
-		ids = append(ids, ref.ID)
-		byID[ref.ID] = ref.Key
+		ids, byID[id] = append(ids, id), append(byID[id], ref.Key)
 	}
 	byKey, err := c.read(ctx, c.o.Key, keys, names...)
 	if err != nil {
@@ -35,13 +35,13 @@ func (c *Connector) Read(ctx context.Context, refs []crm.Ref) ([]crm.Contact, er
 	}
 	var all []crm.Contact
 	for _, o := range slices.Concat(byKey, known) {
-		key := byID[o.ID]
-		if key == "" {
-			key = o.get(c.o.Key) // A merged record answers under another id.
+		asked := byID[o.ID]
+		if len(asked) == 0 {
+			asked = []string{o.get(c.o.Key)} // A merged record answers under another id.
 		}
-		all = append(all, crm.Contact{
-			Key: key, ID: o.ID, Email: o.get("email"), Fields: c.valuesOf(s, &o), UpdatedAt: o.UpdatedAt,
-		})
+		for _, key := range asked { // Two sites may know one person.
+			all = append(all, crm.Contact{Key: key, ID: o.ID, Email: o.get("email"), Fields: c.valuesOf(s, &o), UpdatedAt: o.UpdatedAt})
+		}
 	}
 	return all, nil
 }

@@ -123,12 +123,23 @@ func TestCrash(t *testing.T) {
 }
 
 // TestBehind: the account tells of what it has only after minutes, in lists too.
-// Then nobody can know, and a record may be there twice: it is at least once, and
-// the count of those that turn up is that of the ledger.
+// Then nobody can know, and a record may be there twice. When it turns up it is
+// merged, or, where that is not wanted, counted: the count is that of the ledger.
 func TestBehind(t *testing.T) {
 	t.Parallel()
+	for _, merge := range []bool{true, false} {
+		t.Run("merge "+strconv.FormatBool(merge), func(t *testing.T) {
+			t.Parallel()
+			behind(t, merge)
+		})
+	}
+}
+
+func behind(t *testing.T, merge bool) {
+	t.Helper()
 	const people = 400
-	r := newRig(t, vendor.Options{Lag: 5 * time.Minute, ListLag: 5 * time.Minute}, pipedrive.Options{IDs: newStore(), Settle: 45 * time.Second})
+	o := pipedrive.Options{IDs: newStore(), Settle: 45 * time.Second, NoMerge: !merge}
+	r := newRig(t, vendor.Options{Lag: 5 * time.Minute, ListLag: 5 * time.Minute}, o)
 	r.Set(vendor.Faults{Seed: 5, Shares: map[vendor.Kind]float64{vendor.Lost: 0.05}})
 	p := r.pump()
 	p.Parallel = 1
@@ -140,18 +151,23 @@ func TestBehind(t *testing.T) {
 	lost := r.Spoiled(vendor.Lost)
 	r.Set(vendor.Faults{})
 	r.clock.push(10 * time.Minute)
+	there := r.tally("plan-1").twice
 	for i := range all {
 		all[i] = contact(crmtest.Names(people)[i], 2, "plan-2", "")
 	}
 	p.Contacts(t, all)
 	got, s := r.tally("plan-2"), r.crm.Stats()
-	if got.records-got.twice != people || len(p.Dead()) != 0 {
-		t.Errorf("%+v, dead letters %v", got, p.Dead())
+	if got.records-got.twice != people || len(p.Dead()) != 0 || there == 0 || s.Again == 0 {
+		t.Errorf("%+v, %d were there twice, dead letters %v", got, there, p.Dead())
 	}
-	if got.twice == 0 || uint64(got.twice) != s.Duplicates || s.Again == 0 {
+	told, left := s.Duplicates, there
+	if merge {
+		told, left = s.Merged, 0
+	}
+	if got.twice != left || told != uint64(there) || int(s.Merged) != r.Effects("persons", vendor.Merged) {
 		t.Errorf("%d are there twice after %d lost answers, and %+v was told", got.twice, lost, s)
 	}
-	t.Logf("%d creations, %d answers lost, %d made again, %d there twice, %d told", people, lost, s.Again, got.twice, s.Duplicates)
+	t.Logf("%d creations, %d answers lost, %d made again, %d there twice, then %d; %+v", people, lost, s.Again, there, got.twice, s)
 }
 
 // TestOneWriter: two processes that believe to lead make one person, since they

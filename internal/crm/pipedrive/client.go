@@ -150,6 +150,7 @@ const (
 	headRemaining = "X-Ratelimit-Remaining"
 	headReset     = "X-Ratelimit-Reset"
 	headDaily     = "X-Daily-Ratelimit-Token-Remaining"
+	headDailyOf   = "X-Daily-Ratelimit-Token-Limit"
 )
 
 // mostTokens is the dearest request: below that, the day is over.
@@ -166,10 +167,24 @@ func (c *Connector) note(h http.Header) {
 		b = crm.Budget{Resets: now.Add(untilMidnight(now)), Policy: "daily tokens"}
 	case err == nil:
 		b = crm.Budget{Remaining: remaining, Resets: now.Add(resetOf(h)), Policy: "burst"}
+	case errDaily == nil:
+		b = crm.Budget{Remaining: daily, Policy: "daily tokens"}
 	default:
 		return
+	}
+	if errDaily == nil {
+		b.Daily, b.DailyOf = daily, number(h.Get(headDailyOf))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.budget = b
+}
+
+// number returns the number, or 0 when it is none.
+func number(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0
+	}
+	return n
 }

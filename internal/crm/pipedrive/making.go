@@ -3,6 +3,7 @@ package pipedrive
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/parley-chat/parley/internal/fault"
@@ -19,6 +20,8 @@ type making struct {
 	ever func(ctx context.Context) ([]string, error)
 	// create makes it.
 	create func(ctx context.Context) (string, error)
+	// unite, if set, merges a record that is there once more into the other one.
+	unite func(ctx context.Context, from, into string) error
 }
 
 // waits is why one item has to wait, while the account is well.
@@ -98,7 +101,9 @@ func (c *Connector) seek(ctx context.Context, m making, e *Entry, thoroughly boo
 		return false, err
 	}
 	c.count.found.Add(1)
-	c.twice(ids)
+	if err := c.again(ctx, m, ids); err != nil {
+		return false, err
+	}
 	e.ID, e.Making = ids[0], time.Time{}
 	*e = c.kept(ctx, m.key, *e)
 	return true, nil
@@ -110,7 +115,12 @@ func (c *Connector) suspect(ctx context.Context, m making, e Entry) (Entry, erro
 	if err != nil {
 		return e, err
 	}
-	c.twice(ids)
+	if at := slices.Index(ids, e.ID); at > 0 {
+		ids[0], ids[at] = ids[at], ids[0] // The engine knows this one.
+	}
+	if err := c.again(ctx, m, ids); err != nil {
+		return e, err
+	}
 	e.Suspect = false
 	return c.kept(ctx, m.key, e), nil
 }

@@ -124,6 +124,9 @@ func (c *Connector) upsert(ctx context.Context, s *schema, contact crm.Contact) 
 			return crm.Outcome{}, err
 		}
 	}
+	if err := c.join(ctx, s, contact, e); err != nil {
+		return crm.Outcome{}, err
+	}
 	return c.update(ctx, s, contact, e, in)
 }
 
@@ -202,6 +205,7 @@ func (c *Connector) creation(s *schema, contact crm.Contact, in body) making {
 			}
 			return strconv.Itoa(got.Data.ID), err
 		},
+		unite: func(ctx context.Context, from, into string) error { return c.unite(ctx, s, from, into, contact.Mapped) },
 	}
 }
 

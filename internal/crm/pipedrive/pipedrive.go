@@ -41,6 +41,8 @@ type Options struct {
 	Unnamed string
 	// NoMatch leaves persons alone that others made of the same e-mail address.
 	NoMatch bool
+	// NoMerge leaves two persons alone that turn out to be one.
+	NoMerge bool
 	// IDs keeps which record is which. Nil keeps it in memory: then a crash between
 	// a creation and the engine's next save is found by a search only.
 	IDs IDs
@@ -111,7 +113,7 @@ type Connector struct {
 }
 
 // counts are what Stats tells.
-type counts struct{ made, found, again, twice atomic.Uint64 }
+type counts struct{ made, found, again, twice, merged atomic.Uint64 }
 
 // Stats tells how creations went.
 type Stats struct {
@@ -120,9 +122,9 @@ type Stats struct {
 	Made, Found uint64
 	// Again counts creations that were repeated, since nothing was found in time.
 	Again uint64
-	// Duplicates counts records that turned up twice after that. They are left for
-	// people to merge.
-	Duplicates uint64
+	// Duplicates counts records that turned up twice after that, and are left for
+	// people to merge; Merged counts persons that were merged.
+	Duplicates, Merged uint64
 }
 
 // New returns a connector that uses the tokens. It makes no request.
@@ -151,7 +153,7 @@ func (c *Connector) Budget() crm.Budget {
 
 // Stats returns how creations went since the connector was made.
 func (c *Connector) Stats() Stats {
-	return Stats{Made: c.count.made.Load(), Found: c.count.found.Load(), Again: c.count.again.Load(), Duplicates: c.count.twice.Load()}
+	return Stats{Made: c.count.made.Load(), Found: c.count.found.Load(), Again: c.count.again.Load(), Duplicates: c.count.twice.Load(), Merged: c.count.merged.Load()}
 }
 
 // Mapping implements crm.Mapper.

@@ -38,6 +38,14 @@ func settings() map[string]setting {
 			o.NoMatch = !match
 			return nil
 		},
+		"merge": func(o *Options, value string) error {
+			merge, err := strconv.ParseBool(value)
+			if err != nil {
+				return fault.New(fault.BadConfig, "%q is not true or false", value)
+			}
+			o.NoMerge = !merge
+			return nil
+		},
 		"rate": func(o *Options, value string) error {
 			rate, err := strconv.ParseFloat(value, 64)
 			if err != nil || !(rate > 0 && rate <= 100) {

@@ -2,6 +2,7 @@ package salesforce_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +45,7 @@ func (l *listener) read() []string {
 	l.cursor = next
 	var all []string
 	for _, c := range changes {
-		parts := []string{c.Key, fmt.Sprint(c.Seq)}
+		parts := []string{c.Key, strconv.FormatUint(c.Seq, 10)}
 		for _, f := range c.Fields {
 			parts = append(parts, fmt.Sprintf("%s=%v", f.Name, f.Value))
 		}

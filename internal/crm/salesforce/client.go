@@ -166,7 +166,7 @@ func (c *Connector) note(h http.Header) {
 	left := int(float64(all)*(1-c.o.Reserve)) - used
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.budget = crm.Budget{Remaining: max(left, 0), Policy: "DailyApiRequests"}
+	c.budget = crm.Budget{Remaining: max(left, 0), Policy: "DailyApiRequests", Daily: max(all-used, 0), DailyOf: all}
 	if left <= 0 {
 		// The day rolls: calls come back one by one.
 		c.budget.Resets = c.o.Now().Add(afterDaily)

@@ -105,13 +105,17 @@ func latest(list []crm.Contact) []crm.Contact {
 	return out
 }
 
-// person says what the contact is. Who was a contact once never becomes a lead.
+// person says what the contact is. Who was a contact once never becomes a lead. A
+// mapping that says what somebody is, and does not say so now, says what it said
+// before: only what changed is written.
 func (c *Connector) person(contact crm.Contact) *person {
 	p := &person{Contact: contact, object: c.o.Object}
-	for _, f := range contact.Fields {
-		if f.Name == Choice && slices.Contains(Objects(), Object(text(f.Value))) {
-			p.object = Object(text(f.Value))
-		}
+	told := slices.IndexFunc(contact.Fields, func(f crm.Field) bool { return f.Name == Choice })
+	if told >= 0 && slices.Contains(Objects(), Object(text(contact.Fields[told].Value))) {
+		p.object = Object(text(contact.Fields[told].Value))
+	}
+	if told < 0 && slices.Contains(contact.Mapped, Choice) && strings.HasPrefix(contact.ID, Lead.prefix()) {
+		p.object = Lead
 	}
 	switch id, shared := bare(contact.ID); {
 	case strings.HasPrefix(id, Contact.prefix()):

@@ -191,6 +191,26 @@ func TestLeadOfContact(t *testing.T) {
 	has(t, r.only("Contact"), map[string]any{"Parley_Key__c": crmtest.Key("ada"), "Plan__c": "pro"})
 }
 
+// TestLeadStays: a change that does not say again what somebody is goes to the lead
+// that they are. When the setting changes, it decides.
+func TestLeadStays(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, vendor.Options{}, salesforce.Options{})
+	c := with(contact("ada", 1, "pro", ""), salesforce.Choice, "Lead")
+	c.Mapped = []string{"Plan__c", salesforce.Choice}
+	id := r.one(c).ID
+	next := contact("ada", 2, "gold", "")
+	next.ID, next.Mapped = id, c.Mapped
+	if o := r.one(next); o.Status != crm.Done || o.ID != id || len(r.Records("Contact")) != 0 {
+		t.Errorf("the outcome: %+v; contacts: %v", o, r.Records("Contact"))
+	}
+	has(t, r.only("Lead"), map[string]any{"Plan__c": "gold", "Parley_Seq__c": 2})
+	next.Seq, next.Mapped = 3, []string{"Plan__c"}
+	if o := r.one(next); o.Status != crm.Done || o.ID == id || len(r.Records("Contact")) != 1 {
+		t.Errorf("the outcome: %+v; contacts: %v", o, r.Records("Contact"))
+	}
+}
+
 // TestConverted: a lead that people converted is followed to its contact.
 func TestConverted(t *testing.T) {
 	t.Parallel()

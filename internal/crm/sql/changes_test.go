@@ -66,6 +66,7 @@ func (r *reader) read() []string {
 func TestChanges(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, c *sql.Connector) {
+		t.Helper()
 		name := func(value string) crm.Field { return crm.Field{Name: "name", Value: value, Rule: crm.Always} }
 		upsert(t, c, contact("a", 1, name("Ada")), contact("b", 1, name("Bob")), contact("c", 1, name("Cy")))
 		edit(t, c, "UPDATE contacts SET name = 'before' WHERE contact_key = 'c'")
@@ -109,6 +110,7 @@ func TestChanges(t *testing.T) {
 func TestChangesOfManyWriters(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, c *sql.Connector) {
+		t.Helper()
 		const people, contacts, each = 8, 40, 25
 		for n := range contacts {
 			upsert(t, c, contact(fmt.Sprintf("k%02d", n), 1, crm.Field{Name: "name", Value: "start"}))

@@ -16,6 +16,7 @@ const (
 	Created Verb = "created"
 	Changed Verb = "changed"
 	Deleted Verb = "deleted"
+	Merged  Verb = "merged"
 )
 
 // Call is one request that was answered, or not.

@@ -199,6 +199,8 @@ func (c *call) route() (int, func() *problem) {
 		return 20, c.listFields
 	case version == "v1" && kind == "personFields" && len(rest) == 0 && method == http.MethodPost:
 		return 10, c.addField
+	case version == "v1" && kind == "persons" && len(rest) == 2 && rest[1] == "merge" && method == http.MethodPut:
+		return 40, func() *problem { return c.merge(rest[0]) }
 	case !v2 && !v1:
 		return 1, none
 	case kind == "persons" && len(rest) == 1 && rest[0] == "search" && method == http.MethodGet:

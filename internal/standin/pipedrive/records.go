@@ -320,8 +320,8 @@ func (c *call) list(kind string) *problem {
 		}
 		found = append(found, r)
 	}
-	if q.Get("sort_by") == "update_time" {
-		slices.SortStableFunc(found, func(x, y Record) int { return s.at[y.ID()].Compare(s.at[x.ID()]) })
+	if p := s.sort(found, q.Get("sort_by"), q.Get("sort_direction")); p != nil {
+		return p
 	}
 	page := found[min(start, len(found)):min(start+limit, len(found))]
 	more := start+limit < len(found)
@@ -334,6 +334,28 @@ func (c *call) list(kind string) *problem {
 			"next_cursor": next, "pagination": map[string]any{"start": start, "limit": limit, "more_items_in_collection": more},
 		},
 	}
+	return nil
+}
+
+// sort brings records into the order that is asked for: by a time in whole seconds,
+// or by id.
+func (s *shelf) sort(found []Record, by, direction string) *problem {
+	if !slices.Contains([]string{"", "id", "add_time", "update_time"}, by) || !slices.Contains([]string{"", "asc", "desc"}, direction) {
+		return wrong("Validation failed: sort_by: must be one of id, add_time, update_time")
+	}
+	times := map[string]map[int]time.Time{"add_time": s.made, "update_time": s.at}[by]
+	slices.SortStableFunc(found, func(x, y Record) int {
+		order := x.ID() - y.ID()
+		if times != nil {
+			if c := times[x.ID()].Truncate(time.Second).Compare(times[y.ID()].Truncate(time.Second)); c != 0 {
+				order = c
+			}
+		}
+		if direction == "desc" {
+			return -order
+		}
+		return order
+	})
 	return nil
 }
 
