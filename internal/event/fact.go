@@ -108,9 +108,9 @@ type UserUpdated struct {
 type UserCleared struct {
 	Occurrence
 	// Browser says that everything was cleared that the widget has stored in the
-	// browser; Page, that the page's part was, which is all that a page can do.
+	// browser; OwnPage, that the page's own part was, which is all that a page can do.
 	Browser bool `json:"browser"`
-	Page    bool `json:"page,omitempty"`
+	OwnPage bool `json:"own_page,omitempty"`
 	Remote  bool `json:"remote"`
 }
 

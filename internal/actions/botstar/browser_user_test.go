@@ -185,7 +185,7 @@ func TestClearOwnTab(t *testing.T) {
 	if !strings.Contains(c.Outcome.Advice, "frame") || len(c.Proof.Evidence) < 3 {
 		t.Errorf("it says neither %q nor %+v", c.Outcome.Advice, c.Proof.Evidence)
 	}
-	want := event.UserCleared{Page: true}
+	want := event.UserCleared{OwnPage: true}
 	if diff := cmp.Diff(want, c.Outcome.Notices[0].Data(event.Occurrence{})); diff != "" {
 		t.Errorf("the fact (-want +got):\n%s", diff)
 	}

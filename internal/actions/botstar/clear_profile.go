@@ -81,7 +81,7 @@ func runClear(ctx context.Context, env actions.Env, in ClearProfileIn) (actions.
 	}
 	out := done.Output
 	done.Notices = []actions.Notice{{Name: event.FactUserCleared, Data: func(o event.Occurrence) any {
-		return event.UserCleared{Occurrence: o, Browser: out.BrowserCleared, Page: out.PageCleared, Remote: out.RemoteCleared}
+		return event.UserCleared{Occurrence: o, Browser: out.BrowserCleared, OwnPage: out.PageCleared, Remote: out.RemoteCleared}
 	}}}
 	return done, nil
 }
