@@ -93,7 +93,7 @@ soak: chromium ## the same for MINUTES=30, then soak-ingest, soak-crm and soak-v
 
 .PHONY: soak-ingest
 soak-ingest: ## the long form of the tests of events in and of timers; minutes
-	go test -count=1 -timeout 60m ./internal/ingest ./internal/workflow/engine -soak
+	go test -count=1 -timeout 60m ./internal/ingest ./internal/workflow ./internal/workflow/engine -soak
 	go test -count=1 -timeout 60m -run '^TestSplitRoles$$' ./internal/app -soak
 
 .PHONY: soak-crm

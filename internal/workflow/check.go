@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,7 +85,9 @@ func (s *Source) mapping(node ast.Node, path, example string, typeOf func(string
 			continue
 		}
 		s.note(value.Key, at)
-		problems = append(problems, s.node(value.Value, want, at)...)
+		inner := s.node(value.Value, want, at)
+		value.Value = without(value.Value, at, inner)
+		problems = append(problems, inner...)
 	}
 	return problems
 }
@@ -96,9 +99,21 @@ func (s *Source) sequence(node ast.Node, want reflect.Type, path string) []Probl
 	}
 	var problems []Problem
 	for i, value := range list.Values {
-		problems = append(problems, s.node(value, want, fmt.Sprintf("%s[%d]", path, i))...)
+		at := fmt.Sprintf("%s[%d]", path, i)
+		inner := s.node(value, want, at)
+		list.Values[i] = without(value, at, inner)
+		problems = append(problems, inner...)
 	}
 	return problems
+}
+
+// without returns the value at the path, or nothing in its place when it has the
+// wrong form itself. What is wrong inside it is gone already.
+func without(value ast.Node, path string, problems []Problem) ast.Node {
+	if slices.ContainsFunc(problems, func(p Problem) bool { return p.Path == path }) {
+		return ast.Null(value.GetToken())
+	}
+	return value
 }
 
 func (s *Source) scalar(node ast.Node, want reflect.Type, path string) []Problem {

@@ -19,6 +19,7 @@ type linter struct {
 	program  *Program
 	scope    *stepScope
 	problems []Problem
+	form     []Problem // what has the wrong form, and is missing in the program
 	// places are the paths of the ops in the file, and reads the outcomes that
 	// their expressions read.
 	places []string

@@ -83,7 +83,7 @@ func (c *Compiler) Compile(file string, text []byte) (*Program, error) {
 // compile compiles a file whose default name is given.
 func (c *Compiler) compile(file, name string, text []byte) (*Program, error) {
 	var rule Rule
-	source, err := Read(file, text, fault.BadRule, &rule)
+	source, form, err := readMost(file, text, fault.BadRule, &rule)
 	if err != nil {
 		return nil, err
 	}
@@ -94,9 +94,9 @@ func (c *Compiler) compile(file, name string, text []byte) (*Program, error) {
 		Rule: rule, Source: slices.Clone(text), File: file, First: End, Otherwise: End,
 		Digest: event.DerivedID("workflow", rule.Name, string(text)), known: c.language.known,
 	}
-	l := linter{Compiler: c, source: source, program: p}
+	l := linter{Compiler: c, source: source, program: p, form: form}
 	l.all()
-	if err := source.Fail(l.problems...); err != nil {
+	if err := source.Fail(l.wrong()...); err != nil {
 		return nil, err
 	}
 	return p, nil

@@ -92,27 +92,50 @@ func (p *SourceError) Unwrap() error { return fault.New(p.Reason, "%s", p.List[0
 // wrong type, anchors, and a second document. The reason is the class of every
 // problem. An empty text leaves into as it is.
 func Read(file string, text []byte, reason fault.Reason, into any) (*Source, error) {
+	s, problems, err := readMost(file, text, reason, into)
+	if err == nil {
+		err = s.Fail(problems...)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// readMost is Read for those who look further: it returns what has the wrong form,
+// and reads the rest, in which that is missing. The error is for a text of which
+// nothing can be read.
+func readMost(file string, text []byte, reason fault.Reason, into any) (*Source, []Problem, error) {
 	s := &Source{file: file, reason: reason, places: map[string]place{}}
 	if len(text) > maxSource {
-		return nil, s.Fail(s.Problem("", "", "the file has %d bytes, the limit is %d", len(text), maxSource))
+		return nil, nil, s.Fail(s.Problem("", "", "the file has %d bytes, the limit is %d", len(text), maxSource))
 	}
 	s.lines = strings.Split(strings.TrimRight(string(text), "\n"), "\n")
 	tree, err := parser.ParseBytes(text, 0)
 	if err != nil {
-		return nil, s.Fail(s.syntax(err))
+		return nil, nil, s.Fail(s.syntax(err))
 	}
 	body, err := s.only(tree)
 	if err != nil || body == nil {
-		return s, err
+		return s, nil, err
 	}
-	if problems := s.check(body, into); len(problems) > 0 {
-		return nil, s.Fail(problems...)
+	problems := s.check(body, into)
+	return s, problems, s.decode(body, text, problems, into)
+}
+
+// decode reads the text, or what is left of its tree when something has the wrong
+// form.
+func (s *Source) decode(body ast.Node, text []byte, problems []Problem, into any) error {
+	if len(problems) > 0 {
+		if yaml.NodeToValue(body, into) != nil {
+			return s.Fail(problems...)
+		}
+		return nil
 	}
-	decoder := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
-	if err := decoder.Decode(into); err != nil {
-		return nil, s.Fail(s.syntax(err))
+	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(into); err != nil {
+		return s.Fail(s.syntax(err))
 	}
-	return s, nil
+	return nil
 }
 
 // only returns the body of the one document, or nil when there is none.
