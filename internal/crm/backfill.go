@@ -16,7 +16,7 @@ const usualRate = 50
 
 // backfill begins the backfill of the position: it folds what happened before the
 // target began, when it is asked to, and then writes every visitor again. What
-// happens meanwhile goes first only by chance, but the rate leaves room for it.
+// happens meanwhile goes first.
 func (l *leader) backfill(ctx context.Context) {
 	if l.endBackfill != nil {
 		l.endBackfill()
@@ -82,6 +82,19 @@ func (l *leader) everybody(ctx context.Context, a Ask) error {
 	return nil
 }
 
+// afterwards notes that the visitor is to be written behind what happens now.
+func (l *leader) afterwards(e *entry, p place) {
+	e.rev++
+	l.touch(e)
+	if !e.v.Dirty {
+		l.s.dirty.Add(1)
+		e.v.Dirty, e.since = true, time.Now()
+	}
+	if !e.flying {
+		l.queue.later(p, time.Now())
+	}
+}
+
 // again has the visitor written with everything.
 func (l *leader) again(ctx context.Context, p place) error {
 	if p == (place{}) {
@@ -96,6 +109,6 @@ func (l *leader) again(ctx context.Context, p place) error {
 	for _, c := range e.v.Chats {
 		c.Digest = ""
 	}
-	l.changed(e, time.Now())
+	l.afterwards(e, p)
 	return nil
 }

@@ -13,14 +13,16 @@ type due struct {
 	place place
 	at    time.Time
 	fresh bool // it only waits for more changes
+	past  bool // it is in the lane of the past
 	index int
 }
 
-// queue is what waits to be written, the most urgent first. It holds the places
-// only, so that an outage costs little memory however long it is.
+// queue is what waits to be written, the most urgent first, in two lanes: what
+// happens now, and what a backfill brings, which goes when there is room. It holds
+// the places only, so that an outage costs little memory however long it is.
 type queue struct {
-	list  []*due
-	known map[place]*due
+	now, past lane
+	known     map[place]*due
 }
 
 func newQueue() *queue { return &queue{known: map[place]*due{}} }
@@ -31,58 +33,106 @@ func (q *queue) put(p place, at time.Time) { q.add(due{place: p, at: at}) }
 // collect adds the visitor, who may also go along with others earlier.
 func (q *queue) collect(p place, at time.Time) { q.add(due{place: p, at: at, fresh: true}) }
 
-func (q *queue) add(d due) {
-	old := q.known[d.place]
-	if old == nil {
-		heap.Push(q, &d)
-	} else if d.at.Before(old.at) {
-		old.at, old.fresh = d.at, d.fresh
-		heap.Fix(q, old.index)
+// later adds the visitor behind what happens now, unless it is there already.
+func (q *queue) later(p place, at time.Time) {
+	if q.known[p] == nil {
+		q.push(&due{place: p, at: at, past: true})
 	}
 }
 
+// holds reports whether the visitor is in the lane of what happens now.
+func (q *queue) holds(p place) bool { return q.known[p] != nil && !q.known[p].past }
+
+func (q *queue) add(d due) {
+	old := q.known[d.place]
+	if old != nil && old.past {
+		heap.Remove(&q.past, old.index)
+		old = nil
+	}
+	if old == nil {
+		q.push(&d)
+	} else if d.at.Before(old.at) {
+		old.at, old.fresh = d.at, d.fresh
+		heap.Fix(&q.now, old.index)
+	}
+}
+
+func (q *queue) push(d *due) {
+	q.known[d.place] = d
+	if d.past {
+		heap.Push(&q.past, d)
+		return
+	}
+	heap.Push(&q.now, d)
+}
+
 // take removes up to so many that are due. When there is one, others who only
-// wait for more changes go along, so that a call is worth it.
-func (q *queue) take(now time.Time, most int) []place {
-	var all []place
-	for len(all) < most && len(q.list) > 0 && (!q.list[0].at.After(now) || len(all) > 0 && q.list[0].fresh) {
-		all = append(all, heap.Pop(q).(*due).place) //nolint:forcetypeassert // Nothing else is there.
+// wait for more changes go along, so that a call is worth it, and then those of the
+// past; these go alone when there is a spare call.
+func (q *queue) take(now time.Time, most int, spare bool) []place {
+	all := q.now.take(now, most)
+	if len(all) > 0 || spare {
+		all = append(all, q.past.take(now, most-len(all))...)
+	}
+	for _, p := range all {
+		delete(q.known, p)
 	}
 	return all
 }
 
-// next returns when the first one is due.
-func (q *queue) next() (time.Time, bool) {
-	if len(q.list) == 0 {
+// next returns when the first one is due that can be taken.
+func (q *queue) next(spare bool) (time.Time, bool) {
+	at, some := q.now.next()
+	if past, more := q.past.next(); more && spare && (!some || past.Before(at)) {
+		return past, true
+	}
+	return at, some
+}
+
+// waiting returns how many wait.
+func (q *queue) waiting() int { return len(q.known) }
+
+// lane is a heap of visitors by time.
+type lane []*due
+
+func (l *lane) take(now time.Time, most int) []place {
+	var all []place
+	for len(all) < most && len(*l) > 0 && (!(*l)[0].at.After(now) || len(all) > 0 && (*l)[0].fresh) {
+		all = append(all, heap.Pop(l).(*due).place) //nolint:forcetypeassert // Nothing else is there.
+	}
+	return all
+}
+
+func (l *lane) next() (time.Time, bool) {
+	if len(*l) == 0 {
 		return time.Time{}, false
 	}
-	return q.list[0].at, true
+	return (*l)[0].at, true
 }
 
 // Len is of heap.Interface, as are the others.
-func (q *queue) Len() int { return len(q.list) }
+func (l *lane) Len() int { return len(*l) }
 
 // Less orders by time.
-func (q *queue) Less(i, j int) bool { return q.list[i].at.Before(q.list[j].at) }
+func (l *lane) Less(i, j int) bool { return (*l)[i].at.Before((*l)[j].at) }
 
 // Swap swaps two.
-func (q *queue) Swap(i, j int) {
-	q.list[i], q.list[j] = q.list[j], q.list[i]
-	q.list[i].index, q.list[j].index = i, j
+func (l *lane) Swap(i, j int) {
+	(*l)[i], (*l)[j] = (*l)[j], (*l)[i]
+	(*l)[i].index, (*l)[j].index = i, j
 }
 
 // Push adds one.
-func (q *queue) Push(x any) {
+func (l *lane) Push(x any) {
 	d := x.(*due) //nolint:forcetypeassert // Nothing else is put there.
-	d.index = len(q.list)
-	q.list, q.known[d.place] = append(q.list, d), d
+	d.index = len(*l)
+	*l = append(*l, d)
 }
 
 // Pop removes the last one.
-func (q *queue) Pop() any {
-	last := q.list[len(q.list)-1]
-	q.list[len(q.list)-1] = nil
-	q.list = q.list[:len(q.list)-1]
-	delete(q.known, last.place)
+func (l *lane) Pop() any {
+	last := (*l)[len(*l)-1]
+	(*l)[len(*l)-1] = nil
+	*l = (*l)[:len(*l)-1]
 	return last
 }

@@ -27,7 +27,7 @@ func (l *leader) dispatch(ctx context.Context) error {
 		if l.flying >= room {
 			return nil
 		}
-		places := l.queue.take(now, l.gate.limits.Contacts)
+		places := l.queue.take(now, l.gate.limits.Contacts, l.spare(room))
 		if len(places) == 0 {
 			return nil
 		}
@@ -62,6 +62,10 @@ func (l *leader) dispatch(ctx context.Context) error {
 		go func() { l.results <- l.writer.write(ctx, jobs) }()
 	}
 }
+
+// spare reports whether a call may be made for the past alone: one is left to what
+// happens now, where there are several.
+func (l *leader) spare(room int) bool { return room == 1 || l.flying < room-1 }
 
 // job returns what is to be done for the visitor now; false when that is nothing.
 func (l *leader) job(ctx context.Context, e *entry) (job, bool, error) {

@@ -160,7 +160,7 @@ func (l *leader) waiting(ctx context.Context) error {
 			l.queue.put(place{site, session}, now)
 		}
 	}
-	l.s.dirty.Store(int64(l.queue.Len()))
+	l.s.dirty.Store(int64(l.queue.waiting()))
 	return nil
 }
 
@@ -255,7 +255,7 @@ func (l *leader) wake(now time.Time) time.Time {
 		at = now.Add(checkpoint / 4)
 	}
 	room, until := l.gate.room(now)
-	next, some := l.queue.next()
+	next, some := l.queue.next(l.spare(room))
 	switch {
 	case !some, room > 0 && l.flying >= room:
 	case room == 0:
@@ -336,7 +336,7 @@ func (l *leader) changed(e *entry, since time.Time) {
 	p := place{e.v.Site, e.v.Session}
 	if e.v.Dirty {
 		l.s.coalesced.Add(1)
-		if l.queue.known[p] != nil || e.flying {
+		if l.queue.holds(p) || e.flying {
 			return
 		}
 	} else {

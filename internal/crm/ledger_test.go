@@ -59,6 +59,13 @@ func (l *ledger) set(f faults) {
 	l.faults = f
 }
 
+// name returns the name that the contact has.
+func (l *ledger) name(key string) any {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.contacts[key]["name"]
+}
+
 func (*ledger) Name() string { return "ledger" }
 
 func (l *ledger) Limits() Limits { return l.limits }

@@ -23,6 +23,7 @@ type world struct {
 	store        *memoryStore
 	flow, events chan Input
 	asks         chan asked
+	leader       *leader
 	seq          uint64
 	end          func()
 }
@@ -122,7 +123,7 @@ func (w *world) lead() {
 		}
 	}
 	w.flow, w.events, w.asks = make(chan Input), make(chan Input), make(chan asked)
-	l.inputs = inputs{w.flow, w.events, w.asks}
+	l.inputs, w.leader = inputs{w.flow, w.events, w.asks}, l
 	ctx, stop := context.WithCancel(w.t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- l.run(ctx) }()
