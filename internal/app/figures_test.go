@@ -2,9 +2,13 @@ package app
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/parley-chat/parley/internal/bus/bustest"
+	"github.com/parley-chat/parley/internal/crm"
+	"github.com/parley-chat/parley/internal/crm/sql"
 	"github.com/parley-chat/parley/internal/telemetry"
 	"github.com/parley-chat/parley/internal/visitor"
 )
@@ -19,7 +23,17 @@ func TestFiguresAreExplained(t *testing.T) {
 	}
 	s := &System{}
 	seen := map[string]bool{}
-	for _, figures := range [][]telemetry.Figure{s.ownership(), s.residency(), s.browsers(), gatewayFigures((*visitor.Gateway)(nil).Stats)} {
+	database, err := sql.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "crm.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = database.Close() }()
+	target, err := crm.New(bustest.Log(t), nil, crm.Options{Name: "local", Connector: database})
+	if err != nil {
+		t.Fatal(err)
+	}
+	crms := &targets{list: []*crm.Target{target}}
+	for _, figures := range [][]telemetry.Figure{s.ownership(), s.residency(), s.browsers(), gatewayFigures((*visitor.Gateway)(nil).Stats), crms.figures()} {
 		for _, f := range figures {
 			seen[f.Name] = true
 			if !strings.Contains(string(text), "`"+f.Name+"`") {
@@ -33,7 +47,7 @@ func TestFiguresAreExplained(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) < 40 {
+	if len(seen) < 58 {
 		t.Errorf("there are %d figures", len(seen))
 	}
 }
