@@ -37,7 +37,7 @@ func backend(ctx context.Context, db *stdsql.DB) int {
 // too, counts.
 func TestC12TheBackendIsShot(t *testing.T) {
 	t.Parallel()
-	kills, most := bustest.Count(3, 300), 50_000
+	kills, most := bustest.Count(2, 100), 50_000
 	server := startPostgres(t)
 	c, killer := server.open(), server.open()
 	keepLedger(t, c)
