@@ -10,7 +10,7 @@ const analytics = new Analytics(writeKey, {
 	logLevel: "silly",
 	retryCount: 20,
 	timeout: 2000,
-	axiosRetryConfig: { retries: 20, retryDelay: () => 100 },
+	axiosRetryConfig: { retries: 20, retryDelay: () => 100, shouldResetTimeout: true },
 });
 const sent = [];
 let next = 0;
