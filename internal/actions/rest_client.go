@@ -3,6 +3,7 @@ package actions
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -35,6 +36,8 @@ type RESTOptions struct {
 	Pause time.Duration
 	// MaxBody is the most bytes of an answer. 0 is 4 MiB.
 	MaxBody int64
+	// Rate bounds the calls with one token.
+	Rate Rate
 	// Resolve leads host names to other addresses, and Roots are the authorities
 	// that are trusted then: for stand-ins. Nil means the real ones.
 	Resolve map[string]string
@@ -47,6 +50,7 @@ type RESTClient struct {
 	log       *slog.Logger
 	o         RESTOptions
 	transport *http.Transport
+	budgets   budgets
 }
 
 // NewREST returns a client.
@@ -64,7 +68,7 @@ func NewREST(log *slog.Logger, o RESTOptions) *RESTClient {
 		o.MaxBody = 4 << 20
 	}
 	dialer := &net.Dialer{Timeout: 10 * time.Second}
-	return &RESTClient{log: log, o: o, transport: &http.Transport{
+	return &RESTClient{log: log, o: o, budgets: budgets{rate: o.Rate, all: map[[sha256.Size]byte]*budget{}}, transport: &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			if host, _, err := net.SplitHostPort(address); err == nil && o.Resolve[host] != "" {
 				address = o.Resolve[host]
@@ -109,7 +113,12 @@ func (c *RESTClient) Do(ctx context.Context, site string, call Call) (Answer, er
 	defer end()
 	renewed, doubtful := false, false
 	for attempt := 1; ; attempt++ {
+		budget := c.budgets.of(token)
+		if err := budget.take(using, site); err != nil {
+			return Answer{Attempts: attempt - 1, Doubtful: doubtful}, fmt.Errorf("waiting to send %s: %w", call, err)
+		}
 		try := c.try(using, call, body, token)
+		c.counted(attempt, try, budget)
 		doubtful = doubtful || try.doubtful
 		answer := Answer{Status: try.status, Body: try.body, Attempts: attempt, Doubtful: doubtful}
 		if try.err == nil {
@@ -124,6 +133,9 @@ func (c *RESTClient) Do(ctx context.Context, site string, call Call) (Answer, er
 			continue
 		}
 		pause := max(c.pause(attempt), try.after)
+		if try.status == http.StatusTooManyRequests {
+			budget.refused(pause)
+		}
 		if !try.again(call) || attempt >= c.o.Attempts || !affords(using, pause) {
 			return answer, c.told(ctx, try)
 		}
@@ -132,6 +144,18 @@ func (c *RESTClient) Do(ctx context.Context, site string, call Call) (Answer, er
 		if err := rest(using, pause); err != nil {
 			return answer, c.told(ctx, try)
 		}
+	}
+}
+
+// counted notes that a call was sent, and whether the vendor refused it for its
+// number.
+func (c *RESTClient) counted(attempt int, t try, b *budget) {
+	c.budgets.counts.calls.Add(1)
+	if attempt > 1 {
+		c.budgets.counts.again.Add(1)
+	}
+	if t.status != http.StatusTooManyRequests {
+		b.taken()
 	}
 }
 

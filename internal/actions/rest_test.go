@@ -358,3 +358,65 @@ func TestReady(t *testing.T) {
 		t.Errorf("Do without a token = %v", err)
 	}
 }
+
+// TestSharedPause: one refusal holds back every call with the token, of whatever
+// site; then one call goes first, and all of them arrive.
+func TestSharedPause(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var times []time.Time
+	first, probe := make(chan struct{}), make(chan struct{})
+	c, base := served(t, &keys{now: secret}, actions.RESTOptions{}, func(w http.ResponseWriter, _ *http.Request) {
+		mu.Lock()
+		times = append(times, time.Now())
+		n := len(times)
+		mu.Unlock()
+		if n == 1 {
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		if n == 2 {
+			close(first)
+			<-probe
+		}
+		_, _ = io.WriteString(w, `{}`)
+	})
+	const calls = 30
+	ended := make(chan error, calls+1)
+	do := func(site string) {
+		go func() {
+			_, err := c.Do(t.Context(), site, actions.Call{Method: http.MethodGet, Base: base, Repeatable: true})
+			ended <- err
+		}()
+	}
+	wait := func(fact func(actions.RESTStats) bool) {
+		t.Helper()
+		for tick := time.NewTicker(time.Millisecond); !fact(c.Stats()); <-tick.C {
+			if t.Context().Err() != nil {
+				t.Fatalf("it does not come to it: %+v", c.Stats())
+			}
+		}
+	}
+	do("shop")
+	wait(func(s actions.RESTStats) bool { return s.Limited == 1 })
+	for i := range calls {
+		do([]string{"shop", "docs", "blog"}[i%3])
+	}
+	<-first
+	wait(func(s actions.RESTStats) bool { return s.Waiting >= calls-1 })
+	mu.Lock()
+	if len(times) != 2 || times[1].Sub(times[0]) < time.Second {
+		t.Errorf("after the refusal %d calls went, the first one after %s", len(times)-1, times[1].Sub(times[0]))
+	}
+	mu.Unlock()
+	close(probe)
+	for range calls + 1 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	if s := c.Stats(); s.Calls != calls+2 || s.Again != 1 || s.Limited != 1 || s.Waiting != 0 || s.Refused != 0 || s.HeldFor == 0 {
+		t.Errorf("the figures are %+v", s)
+	}
+}

@@ -61,6 +61,9 @@ type WorkerConfig struct {
 	Actions []string      `yaml:"actions" doc:"the actions that this worker takes, such as botstar.widget.*; empty means all"`
 	Lanes   int           `yaml:"lanes"   doc:"sessions that are worked on at the same time" default:"16" min:"1" max:"1000"`
 	Grace   time.Duration `yaml:"grace"   doc:"how long running actions may go on after the worker was told to stop" default:"20s" min:"1s" max:"10m"`
+	// The vendor does not publish a limit; what it answers counts in any case.
+	RESTRate  int `yaml:"rest_rate"  doc:"calls a second to a vendor's REST API with one token, of this worker; sites that share the token take turns; 0 sets no limit of ours, and a 429 holds all calls with the token back in any case" default:"0" min:"0" max:"10000"`
+	RESTBurst int `yaml:"rest_burst" doc:"how many of them may go at once; 0 is a second's worth" default:"0" min:"0" max:"10000"`
 }
 
 // SessionsConfig says what is kept of sessions without a page.

@@ -133,8 +133,10 @@ const minToken = 8
 
 // newREST returns the way to the vendors' REST APIs. It is led to stand-ins as
 // the browsers are; roots are the authorities that are trusted then.
-func newREST(log *slog.Logger, tokens actions.TokenSource, resolve map[string]string, roots *x509.CertPool) *actions.RESTClient {
-	return actions.NewREST(log, actions.RESTOptions{Tokens: tokens, Resolve: resolve, Roots: roots})
+func newREST(log *slog.Logger, c WorkerConfig, tokens actions.TokenSource, resolve map[string]string, roots *x509.CertPool) *actions.RESTClient {
+	return actions.NewREST(log, actions.RESTOptions{
+		Tokens: tokens, Resolve: resolve, Roots: roots, Rate: actions.Rate{PerSecond: c.RESTRate, Burst: c.RESTBurst},
+	})
 }
 
 // standinTokens are the tokens of the stand-in: `worker dev` reads no real one.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/parley-chat/parley/internal/actions"
 	"github.com/parley-chat/parley/internal/telemetry"
 )
 
@@ -18,6 +19,20 @@ func (s *System) watch() {
 	s.metrics.Watch(s.ownership()...)
 	s.metrics.Watch(s.residency()...)
 	s.metrics.Watch(s.browsers()...)
+	s.metrics.Watch(restFigures(s.rest.Stats)...)
+}
+
+// restFigures are the figures of the calls to vendors' REST APIs.
+func restFigures(r func() actions.RESTStats) []telemetry.Figure {
+	return []telemetry.Figure{
+		counter("parley_rest_calls_total", "Calls that were sent to vendors' REST APIs.", func() int64 { return r().Calls }),
+		counter("parley_rest_again_total", "Calls of them that were sent again.", func() int64 { return r().Again }),
+		counter("parley_rest_limited_total", "Calls of them that the vendor refused for their number.", func() int64 { return r().Limited }),
+		counter("parley_rest_held_total", "Calls that waited for the budget of their token.", func() int64 { return r().Held }),
+		counter("parley_rest_held_milliseconds_total", "How long they waited, in all.", func() int64 { return r().HeldFor.Milliseconds() }),
+		counter("parley_rest_refused_total", "Calls that were not sent, because the budget had no room in their time.", func() int64 { return r().Refused }),
+		gauge("parley_rest_waiting", "Calls that wait for the budget of their token now.", func() int64 { return r().Waiting }),
+	}
 }
 
 // gauge and counter make figures out of whole numbers.

@@ -249,7 +249,7 @@ func (s *System) join(ctx context.Context, parts Parts) error {
 	if parts.Tokens == nil {
 		parts.Tokens = siteTokens(newFileTokens(s.cfg, parts.Env), s.vault)
 	}
-	s.rest = newREST(s.log, parts.Tokens, parts.Resolve, parts.Roots)
+	s.rest = newREST(s.log, s.cfg.Worker, parts.Tokens, parts.Resolve, parts.Roots)
 	s.worker = worker.New(s.log, worker.Options{
 		REST: s.rest,
 		Bus:  s.bus, Catalog: parts.Catalog, Schemas: parts.Schemas, Sessions: s.sessions,

@@ -122,6 +122,8 @@ func childProcess(text string) error {
 		err = race(ctx, v, &now, j)
 	case "rotate":
 		err = rotate(ctx, log, kv, j)
+	case "calls":
+		err = underWay(ctx, v, j)
 	case "hold", "hold-hidden":
 		err = v.Source(j.Names[0]).Do(ctx, hold)
 	case "refresh":
