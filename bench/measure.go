@@ -30,7 +30,7 @@ func (b benchmark) measure(ctx context.Context, progress io.Writer) (report.Benc
 	}
 	setup := contend.Setup{Sessions: b.sessions, Window: b.window}
 	if b.pages {
-		stage, err := raise(&setup)
+		stage, err := b.raise(ctx, &setup, dir)
 		if err != nil {
 			return measured, err
 		}

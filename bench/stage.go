@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -22,6 +23,11 @@ func raise(s *contend.Setup) (io.Closer, error) {
 	vendor, customer := botstar.New(botstar.Options{Keep: 1, ReportEvery: -1}), shop.New()
 	hosts := vendor.Hosts()
 	maps.Copy(hosts, customer.Hosts())
+	return serve(s, hosts)
+}
+
+// serve serves the hosts, and puts into the set-up how a browser finds them.
+func serve(s *contend.Setup, hosts map[string]http.Handler) (io.Closer, error) {
 	server, err := standin.Start(slog.New(slog.DiscardHandler), hosts)
 	if err != nil {
 		return nil, fmt.Errorf("starting the stand-ins: %w", err)

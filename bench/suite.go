@@ -25,6 +25,8 @@ type benchmark struct {
 	// counted says that what counts is what the contenders count, not what it
 	// costs; memory, that it is the memory of the pages that a round holds.
 	counted, memory bool
+	// shop says that the shop's pages have the chat that their query names.
+	shop bool
 	// crowd says that the sessions are idle connections.
 	crowd bool
 	// sessions is how many are held, window how many jobs are under way at once.
@@ -70,7 +72,7 @@ func suite() []benchmark {
 		warmAction(), warmThroughput(), coldSession(), coldFullPage(), busPath(), codec(),
 		memoryHeld(), rehydrate(), sessionsLogical(), failover(), ownershipCost(), scaleOut(), snapshots(),
 		ingestBatch(), ingestSingle(), eventCommand(), eventPath(), timersWaiting(), backtesting(),
-		restAction(), crmRecord(), crmSustained(), crmCalls(), visitorIdle(),
+		restAction(), crmRecord(), crmSustained(), crmCalls(), visitorIdle(), visitorOpen(), pageWeight(),
 	}
 }
 

@@ -21,7 +21,7 @@ func TestTheSuiteIsComplete(t *testing.T) {
 		"warm-action", "warm-throughput", "cold-session", "cold-full-page", "bus-path", "codec",
 		"memory-held", "rehydrate", "sessions-logical", "failover", "ownership-cost", "scale-out", "snapshots",
 		"ingest-batch", "ingest-single", "event-command", "event-path", "timers", "backtest",
-		"rest-action", "crm-record", "crm-sustained", "crm-calls", "visitor-idle",
+		"rest-action", "crm-record", "crm-sustained", "crm-calls", "visitor-idle", "visitor-open", "page-weight",
 	}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Error(diff)

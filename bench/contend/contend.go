@@ -104,6 +104,21 @@ const (
 	// its server's process: bytes, and microseconds of a whole round.
 	ConnectionMemory = "memory_bytes_per_connection"
 	ConnectionCPU    = "cpu_us_per_connection"
+	// LCP is when the page's largest element was painted, Blocking how much longer
+	// than 50 ms its tasks were, together, and MainThread how long all its tasks
+	// were; OwnTask is the longest task of a script of ours. All in microseconds.
+	LCP        = "lcp_us"
+	Blocking   = "tbt_us"
+	MainThread = "main_thread_us"
+	OwnTask    = "own_task_us"
+	// PageBytes and OwnBytes are what has travelled of a page's files, and of ours
+	// among them.
+	PageBytes = "page_bytes"
+	OwnBytes  = "own_bytes"
+	// EchoP50 and EchoP99 are of an echo through the gateway that the round's jobs
+	// use, in microseconds.
+	EchoP50 = "echo_p50_us"
+	EchoP99 = "echo_p99_us"
 )
 
 // A Job is what a contender written in Go can do.

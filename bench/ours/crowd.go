@@ -23,11 +23,13 @@ import (
 const (
 	visitorKey    = "pk_bench_0123456789"
 	visitorOrigin = "https://shop.example.test"
+	visitorSecret = "what the shop's own backend signs with"
 )
 
 // gate is the gateway of visitors' tabs, with the bus in the same process.
 type gate struct {
 	bus   *bus.Bus
+	made  *visitor.Gateway // once it is open
 	stop  context.CancelFunc
 	ended chan error
 }
@@ -56,7 +58,7 @@ func (g *gate) Open() (crowd.Talk, error) {
 		Bus: g.bus, Secret: []byte("a secret of thirty-two characters"), Drain: 10 * time.Millisecond,
 		Limits: visitor.Limits{Connects: 1e6, PerIP: 1e6, IP: 1e6}, // All come from one address here.
 		Sites: []visitor.Site{{
-			Name: siteName, Provider: botstar.Provider(), Key: visitorKey, Origins: []string{visitorOrigin},
+			Name: siteName, Provider: botstar.Provider(), Key: visitorKey, Origins: []string{visitorOrigin}, Identity: [][]byte{[]byte(visitorSecret)},
 			Config: wire.Config{Enabled: true, Driver: "botstar"},
 		}},
 		Publish: func(ctx context.Context, subject string, e event.Envelope) error {
@@ -74,7 +76,7 @@ func (g *gate) Open() (crowd.Talk, error) {
 		stop()
 		return crowd.Talk{}, fmt.Errorf("listening for visitors: %w", err)
 	}
-	g.stop, g.ended = stop, make(chan error, 1)
+	g.made, g.stop, g.ended = made, stop, make(chan error, 1)
 	go func() { g.ended <- made.Serve(ctx, l) }()
 	return talk(l.Addr().String())
 }

@@ -77,6 +77,8 @@ func Start(s contend.Setup) (contend.Job, error) {
 		return startCRMCalls(ctx, s)
 	case "visitor-idle":
 		return startVisitorIdle(ctx, s)
+	case "visitor-open":
+		return startVisitorOpen(ctx, s)
 	case "codec":
 		return startCodec()
 	case "sessions-logical", "sessions-belady", "sessions-least-recent":

@@ -35,6 +35,7 @@ type rig struct {
 	pool     *browser.Pool
 	sessions *session.Manager
 	site     actions.Site
+	far      session.Visitors // visitors' own tabs; nil is none
 	stop     context.CancelFunc
 	stopped  chan error // nil when it takes no commands yet
 }
@@ -50,15 +51,6 @@ type rigOptions struct {
 
 // startRig starts the worker.
 func startRig(ctx context.Context, s contend.Setup, o rigOptions) (_ *rig, err error) {
-	log := slog.New(slog.DiscardHandler)
-	catalog, err := actions.NewCatalog(botstar.Provider())
-	if err != nil {
-		return nil, fmt.Errorf("making the catalogue: %w", err)
-	}
-	checks, err := event.NewSchemas(schemas.FS)
-	if err != nil {
-		return nil, fmt.Errorf("reading the schemas: %w", err)
-	}
 	r := &rig{stop: func() {}, site: actions.Site{
 		Name: siteName, Provider: "botstar", AppID: s.AppID, Mode: "livechat", URL: s.URL, FullPage: o.full,
 	}}
@@ -70,17 +62,31 @@ func startRig(ctx context.Context, s contend.Setup, o rigOptions) (_ *rig, err e
 	if r.bus, err = openBus(ctx, bus.Options{Dir: filepath.Join(s.Dir, "nats")}); err != nil {
 		return nil, err
 	}
+	return r, r.start(ctx, s, o.unowned)
+}
+
+// start starts what takes the commands. The bus is there.
+func (r *rig) start(ctx context.Context, s contend.Setup, unowned bool) error {
+	log := slog.New(slog.DiscardHandler)
+	catalog, err := actions.NewCatalog(botstar.Provider())
+	if err != nil {
+		return fmt.Errorf("making the catalogue: %w", err)
+	}
+	checks, err := event.NewSchemas(schemas.FS)
+	if err != nil {
+		return fmt.Errorf("reading the schemas: %w", err)
+	}
 	if err := r.startPages(ctx, log, s, catalog); err != nil {
-		return nil, err
+		return err
 	}
 	w := worker.New(log, worker.Options{
 		Bus: r.bus, Catalog: catalog, Schemas: checks, Sessions: r.sessions, Name: "bench",
-		HandOver: r.sessions.HandOver, Lost: r.sessions.Lose, Unguarded: o.unowned,
+		HandOver: r.sessions.HandOver, Lost: r.sessions.Lose, Unguarded: unowned,
 		Site:  func(name string) (actions.Site, bool) { return r.site, name == siteName },
 		Sites: func() []actions.Site { return []actions.Site{r.site} },
 	})
 	run := w.Run
-	if o.unowned {
+	if unowned {
 		run = func(ctx context.Context) error {
 			return r.bus.Consume(ctx, bus.ConsumeOptions{Stream: bus.StreamCommands, Durable: "shared"}, w.Handle)
 		}
@@ -88,7 +94,7 @@ func startRig(ctx context.Context, s contend.Setup, o rigOptions) (_ *rig, err e
 	running, stop := context.WithCancel(ctx)
 	r.stop, r.stopped = stop, make(chan error, 1)
 	go func() { r.stopped <- run(running) }()
-	return r, nil
+	return nil
 }
 
 // startPages starts the browsers, and the sessions on them.
@@ -114,12 +120,21 @@ func (r *rig) startPages(ctx context.Context, log *slog.Logger, s contend.Setup,
 	}
 	r.sessions = session.New(log, session.Options{
 		Pool: session.Chromium(r.pool), Catalog: catalog, Profiles: profiles, Snapshots: snapshots, Held: held,
+		Visitors: r.far, Executor: r.executor(),
 		Publish: func(ctx context.Context, subject string, e event.Envelope) error {
 			_, err := r.bus.Publish(ctx, subject, e)
 			return err //nolint:wrapcheck // it says what it was doing.
 		},
 	})
 	return nil
+}
+
+// executor is where actions run: in visitors' own tabs where those are reached.
+func (r *rig) executor() func(actions.Site, string) string {
+	if r.far == nil {
+		return nil
+	}
+	return func(actions.Site, string) string { return session.ExecutorVisitor }
 }
 
 // openStore returns where sessions are stored, sealed with a key of this run.

@@ -89,6 +89,15 @@ const (
 
 	ConnectionMemory Measure = contend.ConnectionMemory
 	ConnectionCPU    Measure = contend.ConnectionCPU
+
+	LCP        Measure = contend.LCP
+	Blocking   Measure = contend.Blocking
+	MainThread Measure = contend.MainThread
+	OwnTask    Measure = contend.OwnTask
+	PageBytes  Measure = contend.PageBytes
+	OwnBytes   Measure = contend.OwnBytes
+	EchoP50    Measure = contend.EchoP50
+	EchoP99    Measure = contend.EchoP99
 )
 
 // measures is the order of the columns.
@@ -97,6 +106,7 @@ func measures() []Measure {
 		MemoryHeld, P99One, PerWorker, FailoverKill, FailoverStop, FailoverPause,
 		P50, P99, PerSecond, PerCPU, CPU, ClientCPU, BrowserCPU, RestoresShort, RestoresLong,
 		PerEvent, PerThousand, Sustained, TimerMemory, TimerDisk, PeakFirst, PeakSecond, ConnectionMemory, ConnectionCPU,
+		LCP, Blocking, MainThread, OwnTask, PageBytes, OwnBytes, EchoP50, EchoP99,
 	}
 }
 
@@ -151,6 +161,22 @@ func (m Measure) title() string {
 		return "memory per connection"
 	case ConnectionCPU:
 		return "CPU per connection"
+	case LCP:
+		return "LCP"
+	case Blocking:
+		return "blocking time"
+	case MainThread:
+		return "main thread"
+	case OwnTask:
+		return "longest task of ours"
+	case PageBytes:
+		return "bytes of the page"
+	case OwnBytes:
+		return "bytes of ours"
+	case EchoP50:
+		return "echo, p50"
+	case EchoP99:
+		return "echo, p99"
 	}
 	return string(m)
 }
@@ -162,9 +188,10 @@ func (m Measure) show(v float64) string {
 		return number(v) + "/s"
 	case MemoryHeld, PeakFirst, PeakSecond:
 		return number(v/(1<<20)) + "MiB"
-	case TimerMemory, TimerDisk, ConnectionMemory:
+	case TimerMemory, TimerDisk, ConnectionMemory, PageBytes, OwnBytes:
 		return number(v) + "B"
-	case PerEvent, P50, P99, P99One, CPU, ClientCPU, BrowserCPU, FailoverKill, FailoverStop, FailoverPause, ConnectionCPU:
+	case PerEvent, P50, P99, P99One, CPU, ClientCPU, BrowserCPU, FailoverKill, FailoverStop, FailoverPause, ConnectionCPU,
+		LCP, Blocking, MainThread, OwnTask, EchoP50, EchoP99:
 		switch {
 		case v >= 1e6:
 			return number(v/1e6) + "s"

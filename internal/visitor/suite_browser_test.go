@@ -40,6 +40,7 @@ type world struct {
 	*rig
 	vendor *vendor.Standin
 	shop   http.Handler // its pages without the tag
+	head   string       // what comes before the tag
 	pool   *browser.Pool
 	hosts  []string
 }
@@ -101,7 +102,7 @@ func (w *world) page(out http.ResponseWriter, r *http.Request) {
 		return
 	}
 	stub, rest, _ := strings.Cut(tag, "</script>")
-	tag = stub + ";parley.identify(" + string(who) + ")</script>" + rest
+	tag = w.head + stub + ";parley.identify(" + string(who) + ")</script>" + rest
 	body := "<!doctype html><html><head>" + tag + `</head><body><h1>shop</h1><div class="chatbot-container"></div></body></html>`
 	if r.URL.Path != "/" {
 		body = strings.Replace(w.original(r), "</head>", tag+"</head>", 1)

@@ -135,3 +135,39 @@ func TestConsentOfOthers(t *testing.T) {
 		})
 	}
 }
+
+// TestRevokedEverywhere: a no in one tab is a no in all tabs of the browser, the
+// one with the connection among them, and nobody keeps anything.
+func TestRevokedEverywhere(t *testing.T) {
+	t.Parallel()
+	w := setup(t, vendor.Options{})
+	w.page("/", tag(t, func(s *snippet.Site) { s.Consent = snippet.ConsentAsk }), "")
+	one := w.visitor("/")
+	one.run(`parley.consent({ functionality: true, analytics: true })`)
+	w.gateway.connected(1)
+	first := w.gateway.lives()[0]
+	if answer := w.gateway.do("k/boot", "boot", settings()); !answer.OK {
+		t.Fatal(answer.JSON)
+	}
+	two := w.another(one, "/")
+	two.run(`parley.consent({ functionality: true, analytics: true })`)
+	w.gateway.until("the second tab's connection", func() bool { return len(w.gateway.live) == 1 && w.gateway.live[0].hello.Life != first })
+	if answer := w.gateway.do("k2/boot", "boot", settings()); !answer.OK {
+		t.Fatal(answer.JSON)
+	}
+	hellos := get(w.gateway, func() int { return len(w.gateway.hellos) })
+
+	one.run(`parley.consent({ functionality: false })`)
+	w.gateway.connected(0)
+	for _, tab := range []*tab{one, two} {
+		tab.run(gone)
+		if got := eval[int](tab, stored); got != 0 {
+			t.Errorf("a tab keeps %d things", got)
+		}
+		tab.run(`parley.track("Late"); window.dispatchEvent(new Event("focus"))`)
+		tab.clean()
+	}
+	w.gateway.never("another connection, or a track", 700*time.Millisecond, func() bool {
+		return len(w.gateway.hellos) > hellos || len(w.gateway.tracks) > 0
+	})
+}

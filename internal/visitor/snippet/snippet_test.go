@@ -195,7 +195,7 @@ func TestTag(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `<script nonce="{{ nonce }}">` + snippet.Stub() + "</script>\n" +
-		`<script async src="https://chat.example.com/v1/files/` + m.Snippet.Name + `" integrity="` + m.Snippet.Integrity +
+		`<script async fetchpriority="low" src="https://chat.example.com/v1/files/` + m.Snippet.Name + `" integrity="` + m.Snippet.Integrity +
 		`" crossorigin="anonymous" nonce="{{ nonce }}" data-parley="pk_shop" data-consent="ask"></script>` + "\n"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the tag differs (-want +got):\n%s", diff)
@@ -205,7 +205,7 @@ func TestTag(t *testing.T) {
 		t.Fatal(err)
 	}
 	want = "<script>" + snippet.Stub() + "</script>\n" +
-		`<script async src="https://chat.example.com/v1/files/parley.js" crossorigin="anonymous" data-parley="pk_shop" data-consent="given"></script>` + "\n"
+		`<script async fetchpriority="low" src="https://chat.example.com/v1/files/parley.js" crossorigin="anonymous" data-parley="pk_shop" data-consent="given"></script>` + "\n"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the tag without a version differs (-want +got):\n%s", diff)
 	}

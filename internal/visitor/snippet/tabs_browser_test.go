@@ -3,6 +3,7 @@
 package snippet_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"testing"
@@ -11,7 +12,9 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
+	"github.com/google/go-cmp/cmp"
 
+	"github.com/parley-chat/parley/internal/actions"
 	"github.com/parley-chat/parley/internal/bus/bustest"
 	vendor "github.com/parley-chat/parley/internal/standin/botstar"
 	"github.com/parley-chat/parley/internal/visitor/wire"
@@ -312,4 +315,46 @@ func TestExit(t *testing.T) {
 	visitor.run(`new Promise((r) => setTimeout(r, 200))`)
 	visitor.visit("/")
 	w.gateway.never("a beacon of what was acknowledged", 300*time.Millisecond, func() bool { return len(w.gateway.beacons) > 1 })
+}
+
+// TestExitFacts tells by beacon the facts that were not acknowledged when the
+// page goes; and the next document, whose numbers begin anew, does not.
+func TestExitFacts(t *testing.T) {
+	t.Parallel()
+	w := setup(t, vendor.Options{})
+	w.page("/", tag(t, nil), "")
+	w.page("/next", tag(t, nil), "")
+	visitor := w.visitor("/")
+	w.gateway.connected(1)
+	life := w.gateway.lives()[0]
+	w.gateway.set(func() { w.gateway.mute = true })
+	for _, step := range []string{"boot", "open"} {
+		if answer := w.gateway.do("k/"+step, step, settings()); !answer.OK {
+			t.Fatal(answer.JSON)
+		}
+	}
+	visitor.visit("/next")
+	w.gateway.until("a beacon", func() bool { return len(w.gateway.beacons) == 1 })
+	beacon := get(w.gateway, func() wire.Beacon { return w.gateway.beacons[0] })
+	var names []string
+	for i, signal := range beacon.Signals {
+		var one actions.Signal
+		if err := json.Unmarshal([]byte(signal.JSON), &one); err != nil || signal.N != int64(i+1) {
+			t.Errorf("signal %d has the number %d: %v", i, signal.N, err)
+		}
+		names = append(names, one.Name)
+	}
+	// The window goes with its page: who reads the facts knows by the next one's beginning.
+	if diff := cmp.Diff([]string{"page.started", "widget.ready", "widget.opened"}, names); diff != "" || beacon.Life != life || !beacon.Bye {
+		t.Errorf("the beacon of %s, bye %t, tells (-want +got):\n%s", beacon.Life, beacon.Bye, diff)
+	}
+	for n := range int64(3) { // Over the socket and by the beacon: it is one fact by life and number.
+		if got := get(w.gateway, func() int { return w.gateway.sent[fmt.Sprintf("%s/%d", life, n+1)] }); got != 2 {
+			t.Errorf("signal %d came %d times, want 2", n+1, got)
+		}
+	}
+	w.gateway.set(func() { w.gateway.mute = false })
+	w.gateway.until("the next document", func() bool { return len(w.gateway.live) == 1 && w.gateway.live[0].hello.Life != life })
+	w.gateway.do("", "state", nil)
+	w.gateway.until("its beginning", func() bool { return w.gateway.sent[w.gateway.live[0].hello.Life+"/1"] == 1 })
 }

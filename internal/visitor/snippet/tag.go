@@ -97,7 +97,7 @@ func Tag(s Site) (string, error) {
 		file, integrity = latest, ""
 	}
 	return fmt.Sprintf(`<script%s>%s</script>
-<script async src="%s"%s crossorigin="anonymous"%s data-parley="%s" data-consent="%s"></script>
+<script async fetchpriority="low" src="%s"%s crossorigin="anonymous"%s data-parley="%s" data-consent="%s"></script>
 `,
 		nonce, Stub(), base+wire.FilesPath+"/"+file, integrity, nonce, html.EscapeString(s.Key), html.EscapeString(consent)), nil
 }

@@ -220,12 +220,17 @@ const start = () => {
   routes.follow((url) => socket.send({ t: "page", url }));
   consent.start(() => decide(), layer.follow);
   for (const each of queue) run(each);
+  // The page's own files come first, but not for ever.
   const go = () => whenIdle(() => {
+    if (ready) return;
     ready = true;
     decide();
   }, 1000);
-  if (document.readyState === "loading") on(document, "DOMContentLoaded", go);
-  else go();
+  if (document.readyState === "complete") go();
+  else {
+    on(window, "load", go);
+    later(go, 5000);
+  }
 };
 
 if (!window.parley?.loaded) safe(start)();
