@@ -86,6 +86,7 @@ func (g *Gateway) call(ctx context.Context, e *entry, ask call) ([]byte, error) 
 		e.conn.send(frame)
 	}
 	e.mu.Unlock()
+	ask.JSON = nil // It is not needed while the page is waited for.
 	timer := time.NewTimer(min(time.Duration(ask.DeadlineMS)*time.Millisecond, maxDeadline))
 	defer timer.Stop()
 	select {

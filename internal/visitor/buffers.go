@@ -19,6 +19,9 @@ const (
 	// frames of a page fit the first, and a welcome fits the second; what is longer
 	// passes by them. The HTTP server's own buffers have 4 KiB each.
 	readBuffer, writeBuffer = 512, 1024
+	// systemBuffer is what the system may keep of what a page does not read. It
+	// would take megabytes otherwise.
+	systemBuffer = 64 << 10
 	// mostRaw is the most bytes that a message may come in: one of a million
 	// fragments is cut off.
 	mostRaw = wire.MaxFrame + 64<<10
@@ -64,6 +67,9 @@ func (h *handshake) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	taken, large, err := http.NewResponseController(h.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, fault.New(fault.InternalError, "taking the connection over").Because(err)
+	}
+	if tcp, ok := taken.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(systemBuffer) // The system's own is good enough.
 	}
 	h.socket.Conn, h.socket.left = taken, math.MaxInt64
 	return h.socket, bufio.NewReadWriter(early(large.Reader), bufio.NewWriterSize(h.socket, writeBuffer)), nil

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,8 +23,12 @@ const (
 	pong = `{"t":"` + wire.KindPong + `"}`
 )
 
-// maxReason is the most bytes of a close frame's reason.
-const maxReason = 120
+const (
+	// maxReason is the most bytes of a close frame's reason.
+	maxReason = 120
+	// farewell is how long a page has to answer that its connection is closed.
+	farewell = 3 * time.Second
+)
 
 // closing is how a connection ends: the code that its page hears, and why.
 type closing struct {
@@ -44,7 +50,7 @@ type conn struct {
 	// reading is since when a message has been coming, and sending since when a
 	// frame has been leaving; or 0.
 	reading, sending atomic.Int64
-	greeted          atomic.Bool
+	greeted, slow    atomic.Bool
 	control          atomic.Int64 // control frames since the last sweep
 
 	// These are set by the hello, before the connection is the visitor's.
@@ -132,8 +138,17 @@ func broken(err error) *closing {
 		return &closing{wire.CloseTooBig, "the frame is too large"}
 	case errors.Is(err, errFragments):
 		return &closing{wire.CloseProtocol, errFragments.Error()}
+	case isCut(err):
+		return &closing{}
 	}
-	return &closing{}
+	return &closing{wire.CloseProtocol, "this is no WebSocket"}
+}
+
+// isCut reports whether the connection has ended, by its page or the network, and
+// not by what came over it.
+func isCut(err error) bool {
+	_, network := errors.AsType[net.Error](err)
+	return network || websocket.CloseStatus(err) != -1 || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
 // counted notes a control frame. It is false when there are too many, and no
@@ -169,17 +184,26 @@ func (c *conn) reply(data []byte) {
 	}
 }
 
-// queue puts the frame behind the others. The caller holds the lock.
+// queue puts the frame behind the others, if there is room; a frame that waits for
+// no other one has it. The caller holds the lock.
 func (c *conn) queue(data []byte) {
 	if c.last != nil || len(data) == 0 {
 		return
 	}
-	if c.waiting += len(data); c.waiting <= c.g.o.Limits.Output {
+	alone := c.waiting == 0
+	if c.waiting += len(data); alone || c.waiting <= c.g.o.Limits.Output {
 		c.out = append(c.out, data)
 		return
 	}
-	c.g.seen.slow.Add(1)
+	c.lags()
 	c.out, c.last = nil, &closing{wire.CloseBusy, "the page does not read"}
+}
+
+// lags counts a connection whose page does not read, once.
+func (c *conn) lags() {
+	if !c.slow.Swap(true) {
+		c.g.seen.slow.Add(1)
+	}
 }
 
 // close ends the connection after what was queued has left. The first call
@@ -254,25 +278,25 @@ func (c *conn) wrote(data []byte, err error) {
 	}
 }
 
-// finish closes the connection. The page is given a moment to hear the code,
-// and nobody waits for its answer.
+// finish closes the connection, and gives its place back. The page is given a
+// moment to hear the code: without the deadline, one that has not ended its last
+// frame could stay for ever.
 func (c *conn) finish(end closing) {
+	defer c.g.hub.leave(c)
 	c.g.seen.end(end.code)
 	if end.code == 0 {
 		_ = c.ws.CloseNow() // It is gone already.
 		return
 	}
-	if len(end.why) > maxReason {
-		end.why = end.why[:maxReason]
-	}
-	_ = c.ws.Close(websocket.StatusCode(end.code), end.why) // It is bounded by the library: 5 s.
+	_ = c.socket.SetDeadline(time.Now().Add(farewell)) // It fails on one that is closed.
+	_ = c.ws.Close(websocket.StatusCode(end.code), end.why[:min(len(end.why), maxReason)])
 }
 
 // sweep closes the connection if it is stale, and breaks it off if its page does
 // not read.
 func (c *conn) sweep(now time.Time) {
 	if begun := c.sending.Load(); begun != 0 && now.UnixNano()-begun > int64(c.g.o.Limits.Write) {
-		c.g.seen.slow.Add(1)
+		c.lags()
 		_ = c.socket.Close() // What writes ends, and closes the rest.
 		return
 	}

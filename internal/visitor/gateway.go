@@ -222,9 +222,8 @@ func (g *Gateway) socket(w http.ResponseWriter, r *http.Request) {
 	g.work.Go(c.run) // A goroutine of its own, so that the request's memory is free.
 }
 
-// ended gives back what the connection held.
+// ended takes note that nothing more comes from the connection.
 func (g *Gateway) ended(c *conn) {
-	g.hub.leave(c)
 	if c.e == nil || !c.e.detach(c, g.o.Now()) {
 		return
 	}

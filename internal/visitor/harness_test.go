@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -69,6 +70,12 @@ func setup(t testing.TB, change ...func(*visitor.Options)) *rig {
 // join starts a gateway on the bus.
 func join(t testing.TB, b *bus.Bus, change ...func(*visitor.Options)) *rig {
 	t.Helper()
+	return joinLogged(t, b, bustest.Log(t), change...)
+}
+
+// joinLogged is join with a log of its own.
+func joinLogged(t testing.TB, b *bus.Bus, log *slog.Logger, change ...func(*visitor.Options)) *rig {
+	t.Helper()
 	r := &rig{t: t, bus: b}
 	o := visitor.Options{
 		Bus: b, Sites: sites(), Secret: []byte(secret), Drain: 200 * time.Millisecond,
@@ -88,7 +95,7 @@ func join(t testing.TB, b *bus.Bus, change ...func(*visitor.Options)) *rig {
 		f(&o)
 	}
 	var err error
-	r.gateway, err = visitor.New(bustest.Log(t), o)
+	r.gateway, err = visitor.New(log, o)
 	must(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
