@@ -30,10 +30,11 @@ type memory struct {
 	logger  *slog.Logger
 	store   store
 	entries map[place]*entry
+	sites   map[string]string // of those, by session
 }
 
 func newMemory(log *slog.Logger, s store) memory {
-	return memory{log, s, map[place]*entry{}}
+	return memory{log, s, map[place]*entry{}, map[string]string{}}
 }
 
 // load brings visitors into memory. What is there before may be forgotten when
@@ -59,7 +60,7 @@ func (m *memory) load(ctx context.Context, places []place) error {
 		found, err := m.store.load(ctx, list)
 		if err == nil {
 			for p, v := range found {
-				m.entries[p] = &entry{v: v}
+				m.entries[p], m.sites[p.session] = &entry{v: v}, p.site
 			}
 			return nil
 		}
@@ -80,11 +81,21 @@ func (m *memory) shrink(places []place) {
 	for p, e := range m.entries {
 		if !e.busy() && !keep[p] {
 			delete(m.entries, p)
+			delete(m.sites, p.session)
 		}
 		if len(m.entries) < remembered*3/4 {
 			return
 		}
 	}
+}
+
+// find returns the place of the visitor with the session, if there is one. One who
+// is new is in memory only.
+func (m *memory) find(ctx context.Context, session string) (place, bool, error) {
+	if site, ok := m.sites[session]; ok {
+		return place{site, session}, true, nil
+	}
+	return m.store.find(ctx, session)
 }
 
 // entry returns the visitor.

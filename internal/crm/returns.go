@@ -125,7 +125,7 @@ func (l *leader) back(ctx context.Context, c Change, began time.Time) error {
 
 // owner returns the living visitor of the contact's key, or nil.
 func (l *leader) owner(ctx context.Context, key string) (*entry, error) {
-	p, ok, err := l.store.find(ctx, key)
+	p, ok, err := l.find(ctx, key)
 	if !ok || err != nil {
 		return nil, err
 	}

@@ -146,3 +146,34 @@ func TestDeafCRM(t *testing.T) {
 		w.end()
 	})
 }
+
+// TestFreshContacts: a person changes contacts in the moment in which they are
+// made, while nobody knows that, and nothing is stored of their visitors. All are
+// told.
+func TestFreshContacts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := twoWay()
+		o.Return.Every, o.Window = time.Millisecond, 5*time.Millisecond
+		w, crm := twoWayWorld(t, o)
+		at := 0
+		const people = 40
+		for n := range people {
+			_, session := person(n)
+			crm.set(faults{unanswered: 1})
+			w.knows(n, map[string]any{"name": "Ada"})
+			for crm.value(session, "name") == nil {
+				w.pass(time.Millisecond)
+			}
+			crm.human(t, session, "notes", "Countess")
+			w.pass(10 * time.Millisecond)
+			crm.set(faults{})
+			w.settle(crm)
+		}
+		w.settle(crm)
+		if got := w.updates(&at); len(got) != people {
+			t.Errorf("%d updates, want %d", len(got), people)
+		}
+		w.end()
+	})
+}
