@@ -98,7 +98,7 @@ soak-ingest: ## the long form of the tests of events in and of timers; minutes
 
 .PHONY: soak-crm
 soak-crm: postgres ## the long form of the faults of CRMs and of the vault; half an hour
-	go test -count=1 -timeout 60m ./internal/crm/... ./internal/vault -soak
+	go test -count=1 -timeout 60m ./internal/crm/... ./internal/vault ./cmd/worker -soak
 
 .PHONY: soak-visitor
 soak-visitor: chromium ## the long form of reloads and changes of the tab in visitors' browsers; minutes

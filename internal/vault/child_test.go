@@ -47,7 +47,7 @@ type job struct {
 func (w *world) spawn(j job) (*exec.Cmd, io.WriteCloser, *bufio.Scanner) {
 	w.t.Helper()
 	child := exec.CommandContext(context.WithoutCancel(w.t.Context()), os.Args[0],
-		"-test.run=^TestChild$", "-test.timeout=300s", w.filled(j))
+		"-test.run=^TestChild$", "-test.timeout=50m", w.filled(j))
 	child.Stderr = w.t.Output()
 	in, err := child.StdinPipe()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-chat/parley/internal/bus/bustest"
 	"github.com/parley-chat/parley/internal/crm"
 	"github.com/parley-chat/parley/internal/crm/crmtest"
 	"github.com/parley-chat/parley/internal/crm/salesforce"
@@ -156,7 +157,7 @@ func TestTasks(t *testing.T) {
 // one record for each person.
 func TestOnePerson(t *testing.T) {
 	t.Parallel()
-	const writers, people = 10, 200
+	writers, people := 10, bustest.Count(200, 500)
 	r := newRig(t, vendor.Options{}, salesforce.Options{})
 	var running sync.WaitGroup
 	for range writers {
