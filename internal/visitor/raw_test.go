@@ -172,15 +172,18 @@ func TestHalfOpenSockets(t *testing.T) {
 	r := setup(t, func(o *visitor.Options) { o.Limits.Hello, o.Limits.Idle = time.Second, 2*time.Second })
 	sockets := bustest.Count(60, 2000)
 	for i := range sockets {
-		switch i % 3 {
-		case 0: // It is welcomed, and never heard of again.
-			r.strange(t, i)
-		case 1: // It shakes hands, and says nothing.
+		p := &lightPage{crowd: &lightCrowd{}, n: i}
+		if i%3 == 1 { // It shakes hands, and says nothing.
 			ws, err := r.dial(t, origin)
 			must(t, err)
 			t.Cleanup(func() { _ = ws.CloseNow() })
-		case 2: // It begins a frame, and does not end it.
-			r.strange(t, i).write(rawFrame(0x81, []byte(strings.Repeat(" ", 1000)))[:500])
+			continue
+		}
+		conn, _, err := p.dial(r.address) // It says hello, and is never heard of again,
+		must(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		if i%3 == 2 { // or begins a frame, and does not end it.
+			_, _ = conn.Write(rawFrame(0x81, []byte(strings.Repeat(" ", 1000)))[:500])
 		}
 	}
 	bustest.Until(t, "none of them is left", func() bool { return r.gateway.Stats().Connections == 0 })
