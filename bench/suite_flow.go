@@ -39,7 +39,8 @@ func eventPath() benchmark {
 		name:  "event-path",
 		title: "The way of an event through a workflow: received, looked at, and for one in ten a command published.",
 		method: "A round publishes its events, of 2,000 new visitors, first and measures then. Ours: one workflow, `if: trigger.properties.size > 10`, run by the engine: every event " +
-			"is handled exactly once, and a run is kept for each command. The engine begins anew in every round, and so reads each visitor's record once; no worker answers, so that the round's runs stay under way. The embedded server is in the CPU time of both. " +
+			"is handled exactly once, and a run is kept for each command. The engine begins anew in every round, and asks which visitors have a record; no worker answers, so that the round's runs stay under way. The embedded server is in the CPU time of both. " +
+			"Both count what they published as it happens; our commands are counted on the stream as well, by their ids, between the rounds and outside of the time. " +
 			"watermill: a handler of its router with the same condition in Go, its JetStream subscriber and publisher, asynchronous acks; " +
 			"no state, and at least once. Redpanda Connect is not measured: the module with its NATS components is not under an open-source licence as a whole.",
 		prepare: true, sessions: 2000, window: 1000, jobs: 40_000, repeats: 5,

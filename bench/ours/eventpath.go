@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/parley-chat/parley/bench/contend"
@@ -51,21 +52,25 @@ func (p *eventPath) Round(o contend.Order) (contend.Report, error) {
 	if o.Prepare {
 		return contend.Report{}, p.prepare(ctx, o)
 	}
-	started := 0
+	var started atomic.Int64
+	want := int64(message.Big(o.Jobs))
 	begun := time.Now()
 	e := p.rules.told(ctx, p.bus, func(mark machine.Mark) {
-		if mark.What == machine.MarkStarted {
-			started++
+		if mark.What == machine.MarkStarted { // It is told when it is stored.
+			started.Add(1)
 		}
 	})
 	_, err := e.folded(ctx, o.Jobs)
-	if err = errors.Join(err, e.stop()); err != nil { // It commits what it has folded.
+	if err == nil {
+		err = until(ctx, func() bool { return started.Load() >= want })
+	}
+	if err = errors.Join(err, e.stop()); err != nil {
 		return contend.Report{}, err
 	}
 	wall := float64(time.Since(begun).Microseconds())
-	p.wanted += message.Big(o.Jobs)
-	if want := message.Big(o.Jobs); started != want {
-		err = fmt.Errorf("%d runs were started, want %d", started, want)
+	p.wanted += int(want)
+	if n := started.Load(); n != want {
+		err = fmt.Errorf("%d runs were started, want %d", n, want)
 	}
 	return contend.Report{Jobs: o.Jobs, WallUS: wall}, err
 }

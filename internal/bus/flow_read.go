@@ -152,9 +152,12 @@ func (r *reader) drain(ctx context.Context, yield func(*Delivery, error) bool) (
 	}
 	defer messages.Stop()
 	defer context.AfterFunc(ctx, messages.Stop)()
-	wait := jetstream.NextMaxWait(readLook)
+	var wait []jetstream.NextOpt // Whoever follows without an end has nothing to look for.
+	if !r.o.Follow || !r.o.Until.IsZero() {
+		wait = append(wait, jetstream.NextMaxWait(readLook))
+	}
 	for {
-		msg, err := messages.Next(wait)
+		msg, err := messages.Next(wait...)
 		if errors.Is(err, nats.ErrTimeout) {
 			if over, err := r.looked(ctx); over || err != nil {
 				return !over, false, err

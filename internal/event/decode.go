@@ -84,7 +84,7 @@ func (r *reader) contentType(header map[string][]string) (string, error) {
 	}
 	if !ok {
 		for name, other := range header {
-			if strings.EqualFold(name, headerContentType) {
+			if len(name) == len(headerContentType) && strings.EqualFold(name, headerContentType) {
 				values = other
 				break
 			}

@@ -2,6 +2,8 @@ package event
 
 import (
 	"bytes"
+	"encoding/binary"
+	"math/bits"
 	"slices"
 	"strconv"
 	"unicode/utf8"
@@ -199,8 +201,9 @@ func (s *scanner) text() (text []byte, plain, ok bool) {
 	s.at++
 	from, ascii := s.at, true
 	plain = true
-	for s.at < len(s.data) {
-		switch c := s.data[s.at]; {
+	for {
+		s.easy()
+		switch c := s.peek(); {
 		case c == '"':
 			text = s.data[from:s.at]
 			s.at++
@@ -209,14 +212,31 @@ func (s *scanner) text() (text []byte, plain, ok bool) {
 			if plain = false; !s.escape() {
 				return nil, false, false
 			}
-		case c < ' ':
+		case c < ' ': // Or the end.
 			return nil, false, false
-		case c >= utf8.RuneSelf:
-			ascii = false
+		default:
+			ascii = ascii && c < utf8.RuneSelf
 		}
 		s.at++
 	}
-	return nil, false, false
+}
+
+// easy moves past the characters of a string, eight at a time, that are ASCII and
+// neither end it nor escape anything.
+func (s *scanner) easy() {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	for s.at+8 <= len(s.data) {
+		x := binary.LittleEndian.Uint64(s.data[s.at:])
+		quotes, slashes := x^(ones*'"'), x^(ones*'\\')
+		// The top bit of a byte is set where it is below a space, a quote, a
+		// backslash, or no ASCII; the lowest one that is set is right.
+		hard := ((x - ones*' ') | (quotes - ones) | (slashes - ones) | x) & tops
+		if hard != 0 {
+			s.at += bits.TrailingZeros64(hard) / 8
+			return
+		}
+		s.at += 8
+	}
 }
 
 // escape moves to the second character of an escape sequence of two.

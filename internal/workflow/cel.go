@@ -38,6 +38,7 @@ type Expr struct {
 	kind    *cel.Type
 	refs    []string // the names after steps.
 	cost    uint64   // at most, on data of the usual size
+	clauses []clause // all of the condition, or nil
 }
 
 // Bool evaluates a condition. A key that is not there makes it false; any other
@@ -241,7 +242,7 @@ func (s *scope) compile(text string) (*Expr, error) {
 	if err != nil {
 		return nil, syntaxErrors{{0, err.Error(), ""}}
 	}
-	e := &Expr{Source: text, program: program, kind: tree.OutputType()}
+	e := &Expr{Source: text, program: program, kind: tree.OutputType(), clauses: clausesOf(tree.NativeRep().Expr())}
 	for _, match := range stepRefs.FindAllStringSubmatch(text, -1) {
 		e.refs = append(e.refs, match[1])
 	}

@@ -17,34 +17,43 @@ func Glance(e event.Envelope, schemas Validator) (h Happened, ok bool) {
 	if !trigger {
 		return h, false
 	}
-	rest := &rest{}
-	t := &h.Trigger
-	rare := false
-	correct := schemas.Scan(e.Type, e.Data, func(name []byte, value event.Raw) {
-		switch string(name) {
-		case "site":
-			t.Site = value.Text()
-		case "visitor":
-			t.Visitor = visitorOf(value)
-		case "event":
-			t.Event = value.Text()
-		case "occurred_at":
-			t.OccurredAt = value.Moment()
-		case "received_at":
-			t.ReceivedAt = value.Moment()
-			rare = rare || t.ReceivedAt.IsZero()
-		case "previous":
-			rare = true
-		default:
-			rest.keep(name, value)
-		}
-	})
-	if !correct || rare || t.OccurredAt.IsZero() {
+	g := &glance{}
+	if !schemas.Scan(e.Type, e.Data, g.member) || g.rare || g.h.Trigger.OccurredAt.IsZero() {
 		return Happened{}, false
 	}
-	h.ID, h.Source, h.Topic = e.ID, e.Source, Topic{Kind: kind, Name: t.Event}
-	h.Session, h.rest = event.SessionKey(t.Site, t.Visitor), rest
+	h = g.h
+	h.ID, h.Source, h.Topic = e.ID, e.Source, Topic{Kind: kind, Name: h.Trigger.Event}
+	h.Session, h.rest = event.SessionKey(h.Trigger.Site, h.Trigger.Visitor), &g.rest
 	return h, true
+}
+
+// glance is a glance under way.
+type glance struct {
+	h    Happened
+	rest rest
+	rare bool // It has to be read the long way.
+}
+
+// member takes note of a member of the trigger.
+func (g *glance) member(name []byte, value event.Raw) {
+	t := &g.h.Trigger
+	switch string(name) {
+	case "site":
+		t.Site = value.Text()
+	case "visitor":
+		t.Visitor = visitorOf(value)
+	case "event":
+		t.Event = value.Text()
+	case "occurred_at":
+		t.OccurredAt = value.Moment()
+	case "received_at":
+		t.ReceivedAt = value.Moment()
+		g.rare = g.rare || t.ReceivedAt.IsZero()
+	case "previous":
+		g.rare = true
+	default:
+		g.rest.keep(name, value)
+	}
 }
 
 // triggerKind returns the kind of a trigger's type.

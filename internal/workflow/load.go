@@ -231,7 +231,8 @@ func (s *Set) Warnings() []Problem {
 func (s *Set) Starting(happened Topic, site string) []*Program {
 	var lists [8][]*Program
 	n := 0
-	for _, topic := range happened.covering() {
+	topics, wide := happened.covering()
+	for _, topic := range topics[:wide] {
 		for _, at := range [2]string{site, ""} {
 			if list := s.starts[startKey{topic, at}]; len(list) > 0 {
 				lists[n] = list
@@ -253,19 +254,23 @@ func (s *Set) Starting(happened Topic, site string) []*Program {
 // Awaited reports whether any program may wait for what happened, or be
 // cancelled by it.
 func (s *Set) Awaited(happened Topic) bool {
-	return slices.ContainsFunc(happened.covering(), func(t Topic) bool { return s.awaits[t] })
+	topics, n := happened.covering()
+	return slices.ContainsFunc(topics[:n], func(t Topic) bool { return s.awaits[t] })
 }
 
-// covering returns the topics that cover what happened, itself first.
-func (t Topic) covering() []Topic {
-	wide := []Topic{t}
+// covering returns the topics that cover what happened, itself first, and how
+// many there are.
+func (t Topic) covering() (topics [2]Topic, n int) {
+	topics[0] = t
 	switch {
 	case t.Kind == "" && t.Provider != "":
-		wide = append(wide, Topic{Name: t.Name})
+		topics[1] = Topic{Name: t.Name}
 	case t.Kind != "" && t.Name != "":
-		wide = append(wide, Topic{Kind: t.Kind})
+		topics[1] = Topic{Kind: t.Kind}
+	default:
+		return topics, 1
 	}
-	return wide
+	return topics, 2
 }
 
 // typeOf returns the type of `event` for the topic.

@@ -90,7 +90,7 @@ func (e *Engine) lead(ctx context.Context, term uint64) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	readers, ctx := errgroup.WithContext(ctx)
-	flow, events := make(chan message, ahead), make(chan message, ahead)
+	flow, events := make(chan *message, ahead), make(chan *message, ahead)
 	readers.Go(func() error {
 		return e.stream(ctx, begin(bus.StreamFlow, at.Flow, at.Since, event.TriggerFilter(), event.WakeFilter()), flow)
 	})
@@ -211,7 +211,7 @@ func (l *leader) fold(ctx, work context.Context) error {
 			return err
 		}
 	}
-	for _, list := range [][]message{l.inbox.flowed, l.inbox.happened} {
+	for _, list := range [][]*message{l.inbox.flowed, l.inbox.happened} {
 		for err := l.world.prefetch(ctx, list); err != nil; err = l.world.prefetch(ctx, list) {
 			if ctx.Err() != nil {
 				return nil //nolint:nilerr // It ends, and nothing was folded.
@@ -280,7 +280,7 @@ func (l *leader) catchUp(ctx context.Context) error {
 
 // step folds one message. What cannot be handled is buried, and the rest goes
 // on.
-func (l *leader) step(ctx, work context.Context, m message) error {
+func (l *leader) step(ctx, work context.Context, m *message) error {
 	if m.none {
 		return nil
 	}
@@ -307,7 +307,7 @@ func (l *leader) step(ctx, work context.Context, m message) error {
 }
 
 // took adds what a step did to the open group, or to a new one when that is full.
-func (l *leader) took(work context.Context, m message, change machine.Change) error {
+func (l *leader) took(work context.Context, m *message, change machine.Change) error {
 	messages, bytes := weight(change)
 	if messages > mostAt-1 || bytes > mostBytes {
 		l.open.buried = append(l.open.buried, letter{m.d, fault.New(fault.TooLarge, "it leads to %d messages of %d bytes at once", messages, bytes)})
@@ -330,7 +330,7 @@ func (l *leader) took(work context.Context, m message, change machine.Change) er
 }
 
 // safely is one Step. A bug in it stops only this message.
-func (l *leader) safely(ctx context.Context, m message) (change machine.Change, err error) {
+func (l *leader) safely(ctx context.Context, m *message) (change machine.Change, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			l.log.LogAttrs(ctx, slog.LevelError, "workflow step crashed", slog.Any("err", p), slog.String("stack", string(debug.Stack())))

@@ -67,7 +67,7 @@ func (m *message) place() (place, bool) {
 }
 
 // stream reads one stream into the channel until ctx ends.
-func (e *Engine) stream(ctx context.Context, o bus.ReadOptions, into chan<- message) error {
+func (e *Engine) stream(ctx context.Context, o bus.ReadOptions, into chan<- *message) error {
 	for d, err := range e.bus.Read(ctx, o) {
 		if err != nil {
 			return fmt.Errorf("reading the log: %w", err)
@@ -82,8 +82,8 @@ func (e *Engine) stream(ctx context.Context, o bus.ReadOptions, into chan<- mess
 }
 
 // read turns a message into an input.
-func (e *Engine) read(d *bus.Delivery) message {
-	m := message{d: d}
+func (e *Engine) read(d *bus.Delivery) *message {
+	m := &message{d: d}
 	var envelope event.Envelope
 	if !strings.HasPrefix(d.Subject, "due.") { // A timer's message has nothing to say.
 		envelope, m.err = d.Envelope()
@@ -98,8 +98,8 @@ func (e *Engine) read(d *bus.Delivery) message {
 // inbox is what was read of both streams and not folded yet. Their messages are
 // folded in the order in which they were stored, as far as that can be told.
 type inbox struct {
-	flow, events     <-chan message
-	flowed, happened []message
+	flow, events     <-chan *message
+	flowed, happened []*message
 }
 
 // more reports whether something was read that was not taken yet.
@@ -129,10 +129,10 @@ func (i *inbox) take(most int) {
 
 // next removes the message that was stored first. Of two that were stored at the
 // same time the event is first, so that a timer does not overtake it.
-func (i *inbox) next() (message, bool) {
+func (i *inbox) next() (*message, bool) {
 	switch {
 	case len(i.flowed) == 0 && len(i.happened) == 0:
-		return message{}, false
+		return nil, false
 	case len(i.flowed) == 0, len(i.happened) > 0 && !i.happened[0].d.StoredAt.After(i.flowed[0].d.StoredAt):
 		m := i.happened[0]
 		i.happened = i.happened[1:]

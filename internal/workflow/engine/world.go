@@ -102,7 +102,7 @@ func (w *world) session(ctx context.Context, at place) (*machine.Session, error)
 
 // prefetch reads the sessions of the inputs that are not in memory, many at the
 // same time.
-func (w *world) prefetch(ctx context.Context, inputs []message) error {
+func (w *world) prefetch(ctx context.Context, inputs []*message) error {
 	missing := map[place]struct{}{}
 	for i := range inputs {
 		if at, ok := inputs[i].place(); ok && w.known(at) == nil && w.recorded.maybe(at) {

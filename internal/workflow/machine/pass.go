@@ -52,6 +52,12 @@ func (f *fold) starts(s *Session, h *workflow.Happened, site actions.Site) bool 
 		if p.Cond == nil || p.Otherwise != workflow.End {
 			return true
 		}
+		if yes, sure := p.Cond.Quick(h); sure {
+			if yes {
+				return true
+			}
+			continue
+		}
 		if scene == nil {
 			scene = &workflow.Scene{Start: *h, Visitor: s.Visitor, Site: site, Run: workflow.RunInfo{StartedAt: f.in.At, Now: f.in.At}}
 		}

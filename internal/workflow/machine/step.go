@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/parley-chat/parley/internal/actions"
@@ -54,37 +55,50 @@ type Machine struct {
 	programs Programs
 	sites    func(name string) (actions.Site, bool)
 	schemas  workflow.Validator
+	folds    *sync.Pool // of *fold: most inputs pass by, and leave theirs as it was
 }
 
 // New returns a machine for the programs and sites.
 func New(programs Programs, sites func(name string) (actions.Site, bool), schemas workflow.Validator) *Machine {
-	return &Machine{programs, sites, schemas}
+	return &Machine{programs, sites, schemas, &sync.Pool{New: func() any { return &fold{} }}}
 }
 
 // Step folds one input. now is not before in.At. An error means that the input
 // could not be handled at all, and nothing changed.
 func (m *Machine) Step(world World, in Input, now time.Time) (Change, error) {
-	f := &fold{m: m, world: world, in: in, now: now}
-	var err error
-	switch in.kind {
-	case inTrigger:
-		err = f.trigger()
-	case inFact:
-		err = f.fact()
-	case inResult:
-		err = f.result()
-	case inWake:
-		err = f.wake()
-	case inClocks:
-		err = f.setClocks()
+	f, ok := m.folds.Get().(*fold)
+	if !ok {
+		f = &fold{} // Never: the pool holds nothing else.
 	}
-	if err != nil {
+	f.m, f.world, f.in, f.now = m, world, in, now
+	defer func() {
+		*f = fold{}
+		m.folds.Put(f)
+	}()
+	if err := f.input(); err != nil {
 		return Change{}, err
 	}
 	for i := 0; i < len(f.change.Sessions); i++ { // Ending a run may change others.
 		f.bound(f.change.Sessions[i])
 	}
 	return f.change, nil
+}
+
+// input folds the input.
+func (f *fold) input() error {
+	switch f.in.kind {
+	case inTrigger:
+		return f.trigger()
+	case inFact:
+		return f.fact()
+	case inResult:
+		return f.result()
+	case inWake:
+		return f.wake()
+	case inClocks:
+		return f.setClocks()
+	}
+	return nil
 }
 
 // bound ends the largest runs of a session that remembers too much.
