@@ -137,7 +137,7 @@ func (b *budget) wait(now time.Time) time.Duration {
 }
 
 // free reports whether a call may go out now. The lock is held.
-func (b *budget) free(now time.Time) bool { return !(b.probing && b.probe) && b.wait(now) == 0 }
+func (b *budget) free(now time.Time) bool { return (!b.probing || !b.probe) && b.wait(now) == 0 }
 
 // spend counts a call that goes out. The lock is held.
 func (b *budget) spend() {

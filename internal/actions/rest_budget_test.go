@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -247,7 +248,7 @@ func TestBudgetOfAToken(t *testing.T) {
 		}
 		<-time.After(time.Minute)
 		for i := range 3 * mostBudgets {
-			all.of(NewToken(fmt.Sprint(i)))
+			all.of(NewToken(strconv.Itoa(i)))
 		}
 		if n := len(all.all); n > mostBudgets+1 || all.of(NewToken("paused")) != paused {
 			t.Errorf("%d budgets are kept, and the one that is in need is not", n)

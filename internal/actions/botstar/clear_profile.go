@@ -52,7 +52,7 @@ func clearProfile() actions.Spec {
 			"waiting attributes are dropped, and the widget is mounted again without a user. " +
 			"In the visitor's own tab what the widget's frame has stored stays, since no page reaches it: browser_cleared is false then. " +
 			"At BotStar, by its REST API: first and last name, e-mail, gender and birthday are emptied, and the tags too where the widget runs. " +
-			"That needs a token and BotStar's id of the visitor. BotStar cannot delete a user.",
+			"That needs a token and BotStar's id of the visitor, and no page where only the scope remote is asked for. BotStar cannot delete a user.",
 		Aliases: names("Clear user profile"),
 		Scope:   event.ClassWrite, Plane: actions.PlanePage, Idempotent: true,
 		Timeout: bounds(30*time.Second, 120*time.Second),
@@ -60,6 +60,7 @@ func clearProfile() actions.Spec {
 			"one container, and the new frame's initData holds no user. In the visitor's own tab the frame's storage cannot be looked at: " +
 			"unverifiable. At BotStar: it shows the fields empty, and no tags.",
 		Reasons: pageReasons(fault.TokenMissing, fault.TokenRefused, fault.VendorNotFound, fault.RateLimited, fault.VendorUnavailable, fault.UnsupportedExecutor, fault.WidgetNotReady, fault.WidgetFailed),
+		Detour:  clearDetour(),
 	}
 	return actions.New(spec, runClear, verifyClear)
 }

@@ -2,11 +2,13 @@ package botstar
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 
 	"github.com/parley-chat/parley/internal/actions"
 	"github.com/parley-chat/parley/internal/event"
+	"github.com/parley-chat/parley/internal/fault"
 )
 
 // personal are the fields that BotStar keeps of everyone, and that can be
@@ -72,6 +74,41 @@ func clearTags(ctx context.Context, env actions.Env, id string) (advice string, 
 	}
 	purse.spend(now, env.Key)
 	return "", nil
+}
+
+// clearDetour clears what BotStar keeps when no page can be reached, and nothing
+// else is asked.
+func clearDetour() *actions.Detour {
+	return &actions.Detour{
+		Action: "botstar.users.update",
+		Open: func(ctx context.Context, env actions.Env, params json.RawMessage) bool {
+			var in ClearProfileIn
+			return json.Unmarshal(params, &in) == nil && !in.browser() && reachable(ctx, env, in.BotStarUserID)
+		},
+		Run: runClearDetour,
+	}
+}
+
+// reachable reports whether the API can be asked of the user that is given, or of
+// the visitor.
+func reachable(ctx context.Context, env actions.Env, given string) bool {
+	if given == "" {
+		return known(ctx, env)
+	}
+	return env.REST != nil && env.REST.Ready(ctx, env.Site.Name, actions.AccountToken)
+}
+
+func runClearDetour(ctx context.Context, env actions.Env, params json.RawMessage) (actions.Outcome, actions.Proof, error) {
+	var in ClearProfileIn
+	if err := json.Unmarshal(params, &in); err != nil {
+		return actions.Outcome{}, actions.Proof{}, fault.New(fault.SchemaViolation, "reading the parameters").Because(err)
+	}
+	done, err := runClear(ctx, env, in)
+	if err != nil {
+		return actions.Outcome{}, actions.Proof{}, err
+	}
+	proof, err := verifyRemote(ctx, env, done.Output.vendorID)
+	return actions.Outcome{Output: done.Output, Advice: done.Advice, Evidence: done.Evidence, Notices: done.Notices}, proof, err
 }
 
 // verifyRemote reads the user back: the fields are empty, and there are no tags.

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/parley-chat/parley/internal/actions"
+	"github.com/parley-chat/parley/internal/actions/botstar"
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/fault"
 	vendor "github.com/parley-chat/parley/internal/standin/botstar"
@@ -233,4 +235,61 @@ func TestStateWhenBotStarCannotBeAsked(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestClearWithoutAPage empties what BotStar keeps of a visitor whom no page
+// reaches. What is in a browser cannot be cleared so.
+func TestClearWithoutAPage(t *testing.T) {
+	t.Parallel()
+	a := connect(t, actions.RESTOptions{})
+	var way *actions.Detour
+	for _, spec := range botstar.Provider().Actions {
+		if spec.Name == "botstar.user.clear_profile" {
+			way = spec.Detour
+		}
+	}
+	if way == nil {
+		t.Fatal("there is no way around a page")
+	}
+	plain := a.api.AddUser(a.bot, "", m{"first_name": "Ada", "email": "ada@example.test"})
+	tagged := a.api.AddUser(a.bot, "", m{"first_name": "Eve"}, "vip")
+	raw := func(scope, id string) json.RawMessage {
+		text, err := json.Marshal(botstar.ClearProfileIn{Scope: scope, BotStarUserID: id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	open := func(params json.RawMessage, want bool) {
+		t.Helper()
+		if got := way.Open(t.Context(), a.env, params); got != want {
+			t.Errorf("%s: the way is open: %t, want %t", params, got, want)
+		}
+	}
+	open(raw("remote", ""), false)
+	open(raw("remote", plain), true)
+	for _, scope := range []string{"", "browser", "both"} {
+		open(raw(scope, plain), false)
+	}
+	open(json.RawMessage(`{`), false)
+	a.env.Profile.VendorID = plain
+	open(raw("remote", ""), true)
+	out, proof, err := way.Run(t.Context(), a.env, raw("remote", ""))
+	if err != nil || proof.Verdict != event.Confirmed || out.Advice != "" || len(out.Notices) != 1 || a.env.Profile.VendorID != plain {
+		t.Errorf("it is %s, %v, with the advice %q", proof.Verdict, err, out.Advice)
+	}
+	out, proof, err = way.Run(t.Context(), a.env, raw("remote", tagged))
+	if err != nil || proof.Verdict != event.Unconfirmed || !strings.Contains(out.Advice, "tags stay") {
+		t.Errorf("with tags it is %s, %v, with the advice %q", proof.Verdict, err, out.Advice)
+	}
+	if _, _, err := way.Run(t.Context(), a.env, raw("remote", "s-nobody")); fault.From(err).Reason != fault.VendorNotFound {
+		t.Errorf("of nobody: %v", err)
+	}
+	if n := a.api.Effects(vendor.UpdateUser); n != 2 {
+		t.Errorf("the users were changed %d times, want 2", n)
+	}
+	a.tokens.account = ""
+	open(raw("remote", plain), false)
+	a.env.REST = nil
+	open(raw("remote", plain), false)
 }
