@@ -53,12 +53,18 @@ type splitRoles struct {
 	client *http.Client
 	rounds atomic.Int64 // how often an event was sent
 
+	// steady is held by who hurts the servers, and by those who start workers: a
+	// worker that finds no streams ends, and is started again by others.
+	steady sync.RWMutex
+
 	mu   sync.Mutex // guards the fields below
 	edge *proc
 	at   string // where the edge listens
 }
 
-func newSplitRoles(t *testing.T) *splitRoles {
+// newSplitRoles prepares the workers on the servers with the address, of which so
+// many keep each stream.
+func newSplitRoles(t *testing.T, nats string, replicas int) *splitRoles {
 	t.Helper()
 	vendor := botstar.New(botstar.Options{Keep: 1, Token: splitKey, Bots: []botstar.Bot{{ID: splitBot, AppID: splitApp, Name: "Nova"}}})
 	api := httptest.NewServer(vendor.Hosts()[botstar.APIHost])
@@ -71,14 +77,13 @@ func newSplitRoles(t *testing.T) *splitRoles {
 	}
 	c.ask(http.MethodPost, entities, `{"name":"done"}`, &entity)
 	c.items = entities + "/" + entity.ID + "/items"
-	server := bustest.Serve(t)
-	c.bus = bustest.Open(t, bus.Options{URL: server.URL()})
-	c.configure(server.URL(), api.URL+"/v1", entity.ID)
+	c.bus = bustest.Open(t, bus.Options{URL: nats, Replicas: replicas})
+	c.configure(fmt.Sprintf("url: '%s', replicas: %d", nats, replicas), api.URL+"/v1", entity.ID)
 	return c
 }
 
 // configure writes the one configuration of all workers, and their workflow.
-func (c *splitRoles) configure(nats, api, entity string) {
+func (c *splitRoles) configure(on, api, entity string) {
 	c.t.Helper()
 	dir := c.t.TempDir()
 	c.file = filepath.Join(dir, ConfigFile)
@@ -86,10 +91,10 @@ func (c *splitRoles) configure(nats, api, entity string) {
 	step := "{name: %s, action: botstar.cms_items.create, params: {entity_id: " + entity + `, name: "${ trigger.properties.number } %s"}}` + "\n"
 	for name, content := range map[string]string{
 		key: splitKey + "\n",
-		c.file: fmt.Sprintf("bus: {url: '%s'}\nworkflows: {files: [twice.yaml]}\n"+
+		c.file: fmt.Sprintf("bus: {%s}\nworkflows: {files: [twice.yaml]}\n"+
 			"ingest: {listen: '127.0.0.1:0', sources: {web: {type: plain, site: shop, token: ['file:%s']}}}\n"+
 			"sites: {shop: {app_id: %s, bot_id: %s, domains: [shop.example.test], rest: {base_url: '%s', token: 'file:%s'}}}\n",
-			nats, key, splitApp, splitBot, api, key),
+			on, key, splitApp, splitBot, api, key),
 		filepath.Join(dir, "twice.yaml"): fmt.Sprintf("on: {trigger: track, event: Begin}\nsteps:\n  - "+step+"  - after: %s\n  - "+step,
 			"first", "first", splitRest, "second", "second"),
 	} {
@@ -101,6 +106,9 @@ func (c *splitRoles) configure(nats, api, entity string) {
 
 // start starts a worker with the role.
 func (c *splitRoles) start(role, name string) *proc {
+	c.t.Helper()
+	c.steady.RLock()
+	defer c.steady.RUnlock()
 	return startCommand(c.t, "run", "--config", c.file, "--roles", role, "--name", name)
 }
 
@@ -198,31 +206,56 @@ func (c *splitRoles) try(visitor string, number int) int {
 // sender has read the answer. It returns when another edge is there.
 func (c *splitRoles) orphan(visitor string, number int) {
 	c.t.Helper()
-	at := c.address()
-	request, err := c.begin(at, visitor, number)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(c.t.Context(), "tcp", at)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }() // Its answer is never read.
-	if err := request.Write(conn); err != nil {
-		c.t.Fatal(err)
-	}
 	subject := event.TriggerSubject("*", "*", "shop", event.SessionKey("shop", event.Visitor{UserID: visitor}))
-	bustest.Until(c.t, "the event is stored", func() bool {
-		_, stored, err := c.bus.Last(c.t.Context(), subject)
-		return err == nil && stored
-	})
+	tries := time.NewTicker(time.Second)
+	defer tries.Stop()
+	for stored := false; !stored; { // Servers that are hurt may have it answered that it shall come again.
+		stored = c.within(tries.C, subject, c.whisper(c.address(), visitor, number))
+	}
 	c.mu.Lock()
 	edge := c.edge
 	c.edge, c.at = nil, ""
 	c.mu.Unlock()
 	edge.end(syscall.SIGKILL)
 	c.open(number)
+}
+
+// whisper sends an event, and reads no answer until the test is over.
+func (c *splitRoles) whisper(at, visitor string, number int) net.Conn {
+	c.t.Helper()
+	request, err := c.begin(at, visitor, number)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(c.t.Context(), "tcp", at)
+	if err == nil {
+		err = request.Write(conn)
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return conn
+}
+
+// within reports whether a message of the subject is stored before the time has
+// come. It closes the connection.
+func (c *splitRoles) within(over <-chan time.Time, subject string, conn net.Conn) bool {
+	defer func() { _ = conn.Close() }()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, stored, err := c.bus.Last(c.t.Context(), subject); err == nil && stored {
+			return true
+		}
+		select {
+		case <-tick.C:
+		case <-over:
+			return false
+		case <-c.t.Context().Done():
+			return true
+		}
+	}
 }
 
 // leads matches what a worker logs when it leads the workflows.
@@ -274,9 +307,47 @@ func (c *splitRoles) depose(kills int, senders []chan struct{}) []*proc {
 // what the vendor was asked to do.
 func TestSplitRoles(t *testing.T) {
 	t.Parallel()
-	events, orphans, kills := bustest.Count(96, 4800), bustest.Count(3, 100), bustest.Count(3, 60)
+	c := newSplitRoles(t, bustest.Serve(t).URL(), 1)
+	c.ordeal(bustest.Count(96, 4800), bustest.Count(3, 100), bustest.Count(3, 60), func() {})
+}
+
+// TestCrewProcess is a server of TestSplitRolesInCluster.
+func TestCrewProcess(t *testing.T) { bustest.CrewProcess(t) } //nolint:paralleltest // It is a process of its own.
+
+// TestSplitRolesInCluster is TestSplitRoles on three NATS servers, of which one
+// after the other is killed meanwhile.
+func TestSplitRolesInCluster(t *testing.T) {
+	t.Parallel()
+	servers := bustest.Count(0, 20)
+	if servers == 0 {
+		t.Skip("three servers and four workers are much for a small machine: only with -soak")
+	}
+	crew := bustest.ServeCrew(t)
+	c := newSplitRoles(t, crew.URL(), 3)
+	random := rand.New(rand.NewPCG(20261125, 6))
+	c.ordeal(960, 20, 20, func() {
+		for i := range servers {
+			timer := time.NewTimer(time.Duration(random.Int64N(int64(2 * time.Second))))
+			<-timer.C
+			c.hurt(func() { crew.Restart(i % 3) })
+		}
+	})
+	t.Logf("%d times a server was killed", servers)
+}
+
+// hurt hurts the servers while nobody starts.
+func (c *splitRoles) hurt(how func()) {
+	c.steady.Lock()
+	defer c.steady.Unlock()
+	how()
+}
+
+// ordeal sends events, and kills the edge and the leader of the workflows so
+// often, while something else happens. Then it compares the ledgers.
+func (c *splitRoles) ordeal(events, orphans, kills int, meanwhile func()) {
+	t := c.t
+	t.Helper()
 	each := events / kills / splitSenders // of a sender, in the time of one leader
-	c := newSplitRoles(t)
 	c.open(0)
 	actor := startWorker(t, childConfig{Dir: filepath.Dir(c.file), Roles: []string{roleActions}, Pageless: true})
 	var running sync.WaitGroup
@@ -296,6 +367,7 @@ func TestSplitRoles(t *testing.T) {
 			}
 		})
 	}
+	running.Go(meanwhile)
 	running.Go(func() { standing = c.depose(kills, senders) })
 	for i := range orphans {
 		visitor := fmt.Sprintf("u-orphan-%d", i)
