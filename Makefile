@@ -94,7 +94,7 @@ soak: chromium ## the same for MINUTES=30, then soak-ingest, soak-crm and soak-v
 .PHONY: soak-ingest
 soak-ingest: ## the long form of the tests of events in and of timers; minutes
 	go test -count=1 -timeout 60m ./internal/ingest ./internal/workflow ./internal/workflow/engine -soak
-	go test -count=1 -timeout 60m -run '^TestSplitRoles$$' ./internal/app -soak
+	go test -count=1 -timeout 60m -run '^TestSplitRoles' ./internal/app -soak
 
 .PHONY: soak-crm
 soak-crm: postgres ## the long form of the faults of CRMs and of the vault; half an hour
@@ -103,6 +103,10 @@ soak-crm: postgres ## the long form of the faults of CRMs and of the vault; half
 .PHONY: soak-visitor
 soak-visitor: chromium ## the long form of reloads and changes of the tab in visitors' browsers; minutes
 	go test -count=1 -timeout 60m -tags browser -run '^(TestReload|TestReloadInMidAction|TestTwoTabs)$$' ./internal/visitor ./internal/visitor/snippet -soak
+
+.PHONY: soak-visitor
+soak-visitor: ## the long form of the faults and attacks at the gateway; a quarter of an hour
+	go test -count=1 -timeout 60m ./internal/visitor -soak
 
 .PHONY: smoke
 smoke: chromium peers postgres ## each benchmark once, so that none can rot
