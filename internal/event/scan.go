@@ -288,10 +288,12 @@ func (p *plan) fits(text []byte) bool {
 		p.not != nil && slices.Contains(p.not, string(text)) {
 		return false
 	}
-	if p.pattern != nil && !(p.pattern.String() == tokenPattern && isTokenText(text)) && !p.pattern.MatchString(string(text)) {
-		return false
-	}
-	return p.format == nil || p.format.Name == "date-time" && isMoment(text) || p.format.Validate(string(text)) == nil
+	return p.fitsPattern(text) && (p.format == nil || p.format.Name == "date-time" && isMoment(text) || p.format.Validate(string(text)) == nil)
+}
+
+// fitsPattern reports whether the text is of the pattern, if there is one.
+func (p *plan) fitsPattern(text []byte) bool {
+	return p.pattern == nil || p.pattern.String() == siteForm && isTokenText(text) || p.pattern.MatchString(string(text))
 }
 
 // fitsLength reports whether the text has neither too few characters nor too
@@ -353,9 +355,9 @@ func (p *plan) hasItems(n int) bool {
 	return p == nil || n >= p.fewestItems && n <= p.mostItems
 }
 
-// tokenPattern is the pattern of the names of sites, and isTokenText reports
+// siteForm is the pattern of the names of sites, and isTokenText reports
 // whether the text is of it.
-const tokenPattern = "^[a-z0-9][a-z0-9-]*$"
+const siteForm = "^[a-z0-9][a-z0-9-]*$"
 
 func isTokenText(text []byte) bool {
 	for i, c := range text {

@@ -168,8 +168,9 @@ func originOf(raw event.Raw) *event.Origin {
 	return o
 }
 
-// see returns a member of the trigger as expressions see it, if it is there.
-func (h *Happened) see(name string) (value any, ok bool) {
+// seeTrigger returns a member of the trigger as expressions see it, if it is
+// there.
+func seeTrigger(h *Happened, name string) (value any, ok bool) {
 	t := &h.Trigger
 	switch name {
 	case "id":
@@ -193,7 +194,7 @@ func (h *Happened) see(name string) (value any, ok bool) {
 	return seeRest(t, name)
 }
 
-// seeRest is see for the members that a glance leaves unread.
+// seeRest is seeTrigger for the members that a glance leaves unread.
 func seeRest(t *event.Trigger, name string) (value any, ok bool) {
 	switch name {
 	case "properties":

@@ -42,7 +42,7 @@ type record struct {
 // value returns the value of the name, if there is one.
 func (r *record) value(name string) (any, bool) {
 	if r.trigger != nil {
-		return r.trigger.see(name)
+		return seeTrigger(r.trigger, name)
 	}
 	value, ok := r.values[name]
 	return value, ok
@@ -55,7 +55,7 @@ func (r *record) all() map[string]any {
 	}
 	whole, values := r.trigger.Whole(), map[string]any{}
 	for name := range r.shape.fields {
-		if value, ok := whole.see(name); ok {
+		if value, ok := seeTrigger(&whole, name); ok {
 			values[name] = value
 		}
 	}
