@@ -127,10 +127,14 @@ func (l *crmLoop) write(ctx context.Context, r crm.Record, seq int64) error {
 		return fmt.Errorf("beginning a transaction: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // It was committed.
-	if _, err := tx.StmtContext(ctx, l.contact).ExecContext(ctx, l.contactRow(r, seq)...); err != nil {
+	row, err := l.chatRow(r, seq)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.StmtContext(ctx, l.contact).ExecContext(ctx, l.contactRow(r, seq)...); err != nil { //nolint:sqlclosecheck // The transaction closes it.
 		return fmt.Errorf("writing a contact: %w", err)
 	}
-	if _, err := tx.StmtContext(ctx, l.chat).ExecContext(ctx, l.chatRow(r, seq)...); err != nil {
+	if _, err := tx.StmtContext(ctx, l.chat).ExecContext(ctx, row...); err != nil { //nolint:sqlclosecheck // As above.
 		return fmt.Errorf("writing a chat: %w", err)
 	}
 	return tx.Commit() //nolint:wrapcheck // The round says what it was doing.
@@ -151,12 +155,15 @@ func (l *crmLoop) contactRow(r crm.Record, seq int64) []any {
 	return []any{r.Session, seq, l.time(r.LastAt), 1.0, r.Session + "@example.test", l.time(r.StartedAt), l.time(r.OpenedAt), "Ada", r.Site, r.Session}
 }
 
-func (l *crmLoop) chatRow(r crm.Record, seq int64) []any {
-	text, _ := json.Marshal(r) // It holds nothing that has no form.
+func (l *crmLoop) chatRow(r crm.Record, seq int64) ([]any, error) {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("writing a record: %w", err)
+	}
 	return []any{
 		r.Key, r.Session, r.Site, "Chat on " + r.Site, l.time(r.OpenedAt), l.time(r.ClosedAt), string(r.OpenedBy), string(r.ClosedBy), r.Seconds,
 		int64(r.Opens), strings.Join(r.Pages, "\n"), "", "", l.bool(false), string(text), seq, l.time(r.LastAt),
-	}
+	}, nil
 }
 
 // bool is a truth as the database keeps it.

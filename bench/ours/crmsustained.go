@@ -20,10 +20,11 @@ func startCRMSustained(ctx context.Context, s contend.Setup, kind string) (crmSu
 // span is how long a round lasts: its jobs are seconds. The one for warming up is
 // short.
 func span(o contend.Order) time.Duration {
+	seconds := o.Jobs
 	if o.Round == 0 {
-		return min(5, time.Duration(o.Jobs)) * time.Second
+		seconds = min(5, seconds)
 	}
-	return time.Duration(o.Jobs) * time.Second
+	return time.Duration(seconds) * time.Second
 }
 
 // perSecond is the report of a round in which so many chats became rows.

@@ -82,7 +82,7 @@ func (s *Server) humble() error {
 	uid, _ := strconv.ParseUint(who.Uid, 10, 32) // Linux has numbers.
 	gid, _ := strconv.ParseUint(who.Gid, 10, 32)
 	s.attributes.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	return os.Chown(s.dir, int(uid), int(gid)) //nolint:gosec,wrapcheck // 32 bits; it names the path.
+	return os.Chown(s.dir, int(uid), int(gid)) //nolint:wrapcheck // It names the path.
 }
 
 // command is a program of the package, run as the server is.

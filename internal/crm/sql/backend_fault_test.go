@@ -80,7 +80,7 @@ func TestC12Deadlock(t *testing.T) {
 			t.Fatal(err)
 		}
 		lock := func(key string) {
-			if _, err := tx.ExecContext(t.Context(), "UPDATE contacts SET phone = $1 WHERE contact_key = $2", fmt.Sprint(n), key); err != nil {
+			if _, err := tx.ExecContext(t.Context(), "UPDATE contacts SET phone = $1 WHERE contact_key = $2", strconv.Itoa(n), key); err != nil {
 				t.Error(err)
 			}
 		}
@@ -131,7 +131,7 @@ func TestC12Serialisable(t *testing.T) {
 		all.Go(func() {
 			var list []crm.Contact
 			for _, name := range crmtest.Names(people) {
-				list = append(list, contact(crmtest.Key(name), uint64(w+1), crm.Field{Name: "name", Value: fmt.Sprint(w + 1)}))
+				list = append(list, contact(crmtest.Key(name), uint64(w+1), crm.Field{Name: "name", Value: strconv.Itoa(w + 1)}))
 			}
 			p := &crmtest.Pump{To: c, Size: 20}
 			p.Contacts(t, list)
