@@ -99,8 +99,9 @@ func childProcess(text string) error {
 			return err
 		}
 	}
-	cancel()
-	return <-ended
+	cancel() // The end of the input is SIGTERM.
+	err = <-ended
+	return errors.Join(err, out.Encode(use{Stats: g.Stats()}))
 }
 
 // resident returns how much memory this process has, as the system sees it.
@@ -308,6 +309,43 @@ func TestKilledGateway(t *testing.T) {
 		t.Errorf("99 of 100 were back after %.1f s", slowest)
 	}
 	t.Logf("%d kills with %d sockets each: %d welcomes, %d facts stored once, %d commands of %d calls done once, p99 %.2f s away", kills, visitors, l.Welcomes, facts, len(l.Done), l.Called, slowest)
+}
+
+// A gateway that is stopped hands everybody over: the pages go elsewhere, each at a
+// moment of its own, with what they say meanwhile and what they are asked.
+func TestDrainedGateway(t *testing.T) {
+	t.Parallel()
+	visitors, calls := bustest.Count(100, 2000), bustest.Count(20, 200)
+	b := bustest.Open(t, bus.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	here, there := spawn(t, b.URL(), "127.0.0.1:0"), spawn(t, b.URL(), "127.0.0.1:0")
+	crowd := gather(t, visitors, here.address)
+	crowd.until("all are there", func(l ledger) bool { return l.Connected == visitors })
+	crowd.answer = false
+	ended := callAll(t, b, 0, calls)
+	crowd.until("all calls are under way", func(l ledger) bool { return l.Called >= calls })
+	crowd.tell(1)
+	crowd.answer, crowd.address = true, there.address
+	must(t, here.in.Close())
+	var last use
+	must(t, here.out.Decode(&last))
+	crowd.tell(1)
+	l := crowd.until("all are back, and heard", func(l ledger) bool { return l.Connected == visitors && l.Unheard == 0 })
+	for range calls {
+		must(t, <-ended)
+	}
+	l.Done = crowd.tell(0).Done
+	for key, n := range l.Done {
+		if n != 1 {
+			t.Errorf("%s was done %d times", key, n)
+		}
+	}
+	if last.Stats.Drained != int64(visitors) || last.Stats.Connections != 0 || len(l.Done) != calls {
+		t.Errorf("%d of %d were asked to go, %d are left; %d of %d commands were done", last.Stats.Drained, visitors, last.Stats.Connections, len(l.Done), calls)
+	}
+	if once := factsOf(t, b, 2*visitors); once != 2*visitors {
+		t.Errorf("%d facts, want %d", once, 2*visitors)
+	}
+	t.Logf("%d pages handed over: away for %.2f s at the median, %.2f s at p99; %d facts stored once, %d commands done once", visitors, quantile(l.Back, 50), quantile(l.Back, 99), 2*visitors, calls)
 }
 
 // callAll calls as many pages, each with a key of its own, and returns how the

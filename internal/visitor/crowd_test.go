@@ -244,7 +244,8 @@ func (p *lightPage) serve(conn net.Conn, in *bufio.Reader) int {
 func (p *lightPage) hear(conn net.Conn, body []byte) error {
 	var f struct {
 		wire.Call
-		N int64 `json:"n"`
+		N       int64 `json:"n"`
+		AfterMS int64 `json:"after_ms"`
 	}
 	if err := json.Unmarshal(body, &f); err != nil {
 		return err
@@ -256,6 +257,8 @@ func (p *lightPage) hear(conn net.Conn, body []byte) error {
 		p.conn, p.away = conn, time.Since(p.lost)
 		p.welcome++
 		return p.repeat(max(p.acked, f.N))
+	case wire.KindDrain:
+		time.AfterFunc(time.Duration(rand.Int64N(f.AfterMS+1))*time.Millisecond, func() { _ = conn.Close() })
 	case wire.KindAck:
 		p.acked = max(p.acked, f.N)
 	case wire.KindCall:

@@ -103,7 +103,7 @@ type Limits struct {
 	// 100, 1,000 and 50,000.
 	Visitor, IP, Site float64
 	// Output is the most bytes that wait for one connection, unless it is a single
-	// frame. 0 is 32 KiB.
+	// frame. 0 is 16 KiB.
 	Output int
 	// Idle closes a connection that has sent nothing for so long, and Hello one
 	// that has not said hello. 0 is wire.IdleAfter and wire.HelloWithin.
@@ -126,7 +126,7 @@ func (l Limits) withDefaults() Limits {
 	l.Visitor = orElse(l.Visitor, 100)
 	l.IP = orElse(l.IP, 1_000)
 	l.Site = orElse(l.Site, 50_000)
-	l.Output = orElse(l.Output, 32<<10)
+	l.Output = orElse(l.Output, 16<<10)
 	l.Idle = orElse(l.Idle, wire.IdleAfter)
 	l.Hello = orElse(l.Hello, wire.HelloWithin)
 	l.Write = orElse(l.Write, 10*time.Second)
