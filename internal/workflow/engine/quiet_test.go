@@ -26,7 +26,7 @@ func quiet() []string {
 // knows from the record alone. Nothing is lost, and nothing is done twice.
 func TestQuietEventsAcrossKills(t *testing.T) {
 	t.Parallel()
-	kills, events, visitors := bustest.Count(4, 40), bustest.Count(6_000, 120_000), bustest.Count(151, 3_001)
+	kills, events, visitors := bustest.Count(3, 12), bustest.Count(3_000, 30_000), bustest.Count(151, 1_501)
 	random := rand.New(rand.NewPCG(20261125, 1))
 	s := bustest.Serve(t)
 	b := s.Bus()
