@@ -83,6 +83,9 @@ func TestKeyStoreByHand(t *testing.T) {
 func TestNewMasterKeyInAKeyStore(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
+	if code, _, problems := a.publisher(a.vendor.Issue(), "connect", "botstar"); code != 0 {
+		t.Fatal(problems)
+	}
 	store := a.keyStored()
 	a.env["PARLEY_VAULT_KEY"] = "file:" + filepath.Join(a.dir, "another.key")
 	a.must("connections", "keys", "new")
