@@ -184,14 +184,14 @@ func (c *conn) reply(data []byte) {
 	}
 }
 
-// queue puts the frame behind the others, if there is room; a frame that waits for
-// no other one has it. The caller holds the lock.
+// queue puts the frame behind the others, unless too much waits already: a single
+// frame may be of any size. The caller holds the lock.
 func (c *conn) queue(data []byte) {
 	if c.last != nil || len(data) == 0 {
 		return
 	}
-	alone := c.waiting == 0
-	if c.waiting += len(data); alone || c.waiting <= c.g.o.Limits.Output {
+	if c.waiting < c.g.o.Limits.Output {
+		c.waiting += len(data)
 		c.out = append(c.out, data)
 		return
 	}
@@ -231,7 +231,7 @@ func (c *conn) write() {
 		next, last := c.next()
 		switch {
 		case next != nil:
-			c.wrote(next, c.put(next))
+			c.wrote(c.put(next))
 		case last != nil:
 			c.finish(*last)
 			return
@@ -253,6 +253,7 @@ func (c *conn) next() ([]byte, *closing) {
 	next := c.out[0]
 	c.out[0] = nil
 	c.out = c.out[1:]
+	c.waiting -= len(next) // Its page may have answered it before we know that it has left.
 	return next, nil
 }
 
@@ -265,13 +266,12 @@ func (c *conn) put(data []byte) error {
 }
 
 // wrote takes note that the frame has left, or that none ever will again.
-func (c *conn) wrote(data []byte, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.waiting -= len(data)
+func (c *conn) wrote(err error) {
 	if err == nil {
 		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.out = nil
 	if c.last == nil {
 		c.last = &closing{}

@@ -102,8 +102,8 @@ type Limits struct {
 	// visitor, one address and one site, for long; four times as many at once. 0 is
 	// 100, 1,000 and 50,000.
 	Visitor, IP, Site float64
-	// Output is the most bytes that wait for one connection, unless it is a single
-	// frame. 0 is 16 KiB.
+	// Output is how many bytes may wait for one connection before a further frame
+	// is one too many. 0 is 16 KiB.
 	Output int
 	// Idle closes a connection that has sent nothing for so long, and Hello one
 	// that has not said hello. 0 is wire.IdleAfter and wire.HelloWithin.
