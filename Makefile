@@ -86,7 +86,7 @@ cluster-test: chromium ## three NATS servers and three workers, hurt and judged 
 	go run ./bench/cluster -mode pages -for 30s $(if $(SEED),-seed $(SEED))
 
 .PHONY: soak
-soak: chromium ## the same for MINUTES=30, then soak-ingest, soak-crm and soak-visitor; SEED=<n> repeats a run
+soak: chromium ## the same for MINUTES=30, then the three below; SEED=<n> repeats a run
 	go run ./bench/cluster -for $(or $(MINUTES),30)m $(if $(SEED),-seed $(SEED)) $(ARGS)
 	go run ./bench/cluster -mode pages -for $(or $(MINUTES),30)m $(if $(SEED),-seed $(SEED)) $(ARGS)
 	$(MAKE) soak-ingest soak-crm soak-visitor
@@ -101,12 +101,9 @@ soak-crm: postgres ## the long form of the faults of CRMs and of the vault; half
 	go test -count=1 -timeout 60m ./internal/crm/... ./internal/vault ./cmd/worker -soak
 
 .PHONY: soak-visitor
-soak-visitor: chromium ## the long form of reloads and changes of the tab in visitors' browsers; minutes
-	go test -count=1 -timeout 60m -tags browser -run '^(TestReload|TestReloadInMidAction|TestTwoTabs)$$' ./internal/visitor ./internal/visitor/snippet -soak
-
-.PHONY: soak-visitor
-soak-visitor: ## the long form of the faults and attacks at the gateway; a quarter of an hour
+soak-visitor: chromium ## the long form of the faults and attacks at the gateway and in visitors' browsers; a quarter of an hour
 	go test -count=1 -timeout 60m ./internal/visitor -soak
+	go test -count=1 -timeout 60m -tags browser -run '^(TestReload|TestReloadInMidAction|TestTwoTabs)$$' ./internal/visitor ./internal/visitor/snippet -soak
 
 .PHONY: smoke
 smoke: chromium peers postgres ## each benchmark once, so that none can rot
