@@ -9,7 +9,7 @@ LINT := .cache/bin/golangci-lint-2.15.0
 VULN := .cache/bin/govulncheck-1.9.0
 STEP := scripts/step.sh
 # Packages whose tests run under the race detector: those that share memory.
-RACE := ./internal/bus/... ./internal/ingest/... ./internal/browser/... ./internal/session/... ./internal/worker/... ./internal/workflow/... ./internal/telemetry/... ./internal/app/...
+RACE := ./internal/bus/... ./internal/ingest/... ./internal/browser/... ./internal/session/... ./internal/visitor ./internal/worker/... ./internal/workflow/... ./internal/telemetry/... ./internal/app/...
 FUZZTIME ?= 30s
 TESTFLAGS ?=
 

@@ -59,6 +59,7 @@ func TestDefaults(t *testing.T) {
 			MaxBody: "1MiB", Memory: "128MiB", Connections: 8192, Requests: 1024, Grace: 20 * time.Second, Remember: 9480 * time.Hour,
 		},
 		Gateway:   GatewayConfig{TokenLife: 10 * time.Minute, Connections: 100_000, PerAddress: 500, Drain: 5 * time.Second},
+		Vault:     VaultConfig{KMS: KMSConfig{Mount: "transit"}},
 		Telemetry: TelemetryConfig{Level: "info", Format: "auto"},
 		Sites: map[string]SiteConfig{"shop": {
 			Provider: "botstar", AppID: "s0a1b2c3d-0000-4000-8000-000000000001", Domains: []string{"shop.example.com"},

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/parley-chat/parley/internal/fault"
 	"github.com/parley-chat/parley/internal/visitor/wire"
@@ -35,14 +36,14 @@ var errFragments = errors.New("the message comes in too many pieces")
 type socket struct {
 	net.Conn
 	seen *counters
-	left int64 // bytes that may come; of whoever reads
+	left atomic.Int64 // bytes that may come: whoever reads counts, and so does who waits for the end
 }
 
 // Read implements io.Reader.
 func (s *socket) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
 	s.seen.in.Add(int64(n))
-	if s.left -= int64(n); s.left < 0 && err == nil {
+	if s.left.Add(-int64(n)) < 0 && err == nil {
 		err = errFragments
 	}
 	return n, err //nolint:wrapcheck // It is the WebSocket's own.
@@ -71,7 +72,8 @@ func (h *handshake) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if tcp, ok := taken.(*net.TCPConn); ok {
 		_ = tcp.SetWriteBuffer(systemBuffer) // The system's own is good enough.
 	}
-	h.socket.Conn, h.socket.left = taken, math.MaxInt64
+	h.socket.Conn = taken
+	h.socket.left.Store(math.MaxInt64)
 	return h.socket, bufio.NewReadWriter(early(large.Reader), bufio.NewWriterSize(h.socket, writeBuffer)), nil
 }
 
@@ -106,8 +108,8 @@ func (p *pool) give(b *bytes.Buffer) {
 
 // whole reads a message into the buffer.
 func (s *socket) whole(into *bytes.Buffer, r io.Reader) error {
-	s.left = mostRaw
+	s.left.Store(mostRaw)
 	_, err := into.ReadFrom(r)
-	s.left = math.MaxInt64
+	s.left.Store(math.MaxInt64)
 	return err //nolint:wrapcheck // The caller tells what it means.
 }

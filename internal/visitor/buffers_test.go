@@ -39,7 +39,9 @@ func pipe(t *testing.T, seen *counters) (*socket, net.Conn) {
 	t.Helper()
 	near, far := net.Pipe()
 	t.Cleanup(func() { _, _ = near.Close(), far.Close() })
-	return &socket{Conn: near, seen: seen, left: math.MaxInt64}, far
+	s := &socket{Conn: near, seen: seen}
+	s.left.Store(math.MaxInt64)
+	return s, far
 }
 
 // A message may come in mostRaw bytes and no more, whatever it is packed in; and
@@ -63,8 +65,8 @@ func TestMessageIsBounded(t *testing.T) {
 		if err := s.whole(&into, s); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v, want %v", test.name, err, test.want)
 		}
-		if s.left != math.MaxInt64 {
-			t.Errorf("%s: %d bytes may come after it", test.name, s.left)
+		if s.left.Load() != math.MaxInt64 {
+			t.Errorf("%s: %d bytes may come after it", test.name, s.left.Load())
 		}
 		if got := seen.in.Load(); got != int64(into.Len()) || got > mostRaw+int64(into.Cap()) {
 			t.Errorf("%s: %d bytes counted, %d read", test.name, got, into.Len())

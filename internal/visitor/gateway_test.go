@@ -201,6 +201,10 @@ func TestAwayVisitorIsWaitedFor(t *testing.T) {
 	must(t, err)
 	defer func() { must(t, tab.Close(t.Context())) }()
 	p.leave()
+	bustest.Until(t, "the gateway knows", func() bool {
+		_, there, err := visitor.Find(t.Context(), r.bus, "shop", p.welcome.Session)
+		return err == nil && !there
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
@@ -315,6 +319,7 @@ func TestBeacon(t *testing.T) {
 	}
 	p.say(signal(4, "widget.opened", "visitor", "", "null"))
 	r.history("evt.>", 3)
+	bustest.Until(t, "the facts are counted", func() bool { return r.gateway.Stats().Facts == 3 })
 	s := r.gateway.Stats()
 	if s.Facts != 3 || s.Tracks != 1 || s.Forged != 2 || s.Origins != 2 {
 		t.Errorf("%+v", s)
