@@ -6,26 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"net/http"
 	"path/filepath"
 
 	"github.com/parley-chat/parley/bench/contend"
-	"github.com/parley-chat/parley/internal/actions/botstar"
-	"github.com/parley-chat/parley/internal/bus"
-	"github.com/parley-chat/parley/internal/event"
+	"github.com/parley-chat/parley/bench/ours"
 	vendor "github.com/parley-chat/parley/internal/standin/botstar"
 	"github.com/parley-chat/parley/internal/standin/shop"
-	"github.com/parley-chat/parley/internal/visitor"
-	"github.com/parley-chat/parley/internal/visitor/snippet"
-	"github.com/parley-chat/parley/internal/visitor/wire"
-)
-
-// The site whose visitors connect, and its gateway.
-const (
-	visitorKey = "pk_bench_0123456789"
-	chatHost   = "chat.example.test"
 )
 
 // The chats of a page, which its query names.
@@ -46,13 +34,13 @@ func (b benchmark) raise(ctx context.Context, s *contend.Setup, dir string) (io.
 // raiseShop serves the stand-ins with a shop whose pages have the chat that their
 // query names, and a real gateway for ours. dir is for its bus.
 func raiseShop(ctx context.Context, s *contend.Setup, dir string) (io.Closer, error) {
-	gate, err := openGate(ctx, filepath.Join(dir, "stage"))
+	gate, err := ours.OpenGateway(ctx, filepath.Join(dir, "stage"))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("opening the gateway: %w", err)
 	}
 	hosts := vendor.New(vendor.Options{Keep: 1, ReportEvery: -1}).Hosts()
 	maps.Copy(hosts, shop.New().Hosts())
-	hosts[chatHost] = gate
+	hosts[ours.ChatHost] = gate
 	if hosts[shop.Host], err = chats(hosts[shop.Host]); err != nil {
 		return nil, errors.Join(err, gate.Close()) //nolint:contextcheck // It is closed whatever became of ctx.
 	}
@@ -74,47 +62,11 @@ func (c closers) Close() error {
 	return errors.Join(all...)
 }
 
-// gate is a gateway with a bus of its own.
-type gate struct {
-	*visitor.Gateway
-
-	bus *bus.Bus
-}
-
-func openGate(ctx context.Context, dir string) (*gate, error) {
-	b, err := bus.Open(ctx, slog.New(slog.DiscardHandler), bus.Options{Dir: dir})
-	if err != nil {
-		return nil, fmt.Errorf("opening the gateway's bus: %w", err)
-	}
-	if err := b.EnsureTopology(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("making the streams: %w", err), b.Close(ctx))
-	}
-	made, err := visitor.New(slog.New(slog.DiscardHandler), visitor.Options{
-		Bus: b, Secret: []byte("a secret of thirty-two characters"), Sites: []visitor.Site{{
-			Name: "shop", Provider: botstar.Provider(), Key: visitorKey, Origins: []string{shop.Origin},
-			Config: wire.Config{Enabled: true, Driver: "botstar"},
-		}},
-		Publish: func(ctx context.Context, subject string, e event.Envelope) error {
-			_, err := b.Publish(ctx, subject, e)
-			return err //nolint:wrapcheck // It says what it was doing.
-		},
-	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("making the gateway: %w", err), b.Close(ctx))
-	}
-	return &gate{made, b}, nil
-}
-
-// Close ends the bus. The connections are the server's.
-func (g *gate) Close() error {
-	return g.bus.Close(context.Background()) //nolint:wrapcheck // It says what it was doing.
-}
-
 // chats has the query of a page name its chat.
 func chats(next http.Handler) (http.Handler, error) {
-	tag, err := snippet.Tag(snippet.Site{Key: visitorKey, Gateway: "https://" + chatHost, Provider: "botstar", Consent: snippet.ConsentGiven})
+	tag, err := ours.Tag()
 	if err != nil {
-		return nil, fmt.Errorf("making the tag: %w", err)
+		return nil, fmt.Errorf("making the shop's pages: %w", err)
 	}
 	instead := map[string]string{chatNone: "", chatParley: tag}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/parley-chat/parley/bench/ours"
 	"github.com/parley-chat/parley/internal/standin/shop"
 )
 
@@ -34,7 +35,7 @@ func TestChatsOfTheShop(t *testing.T) {
 		name, page   string
 		theirs, ours bool
 	}{{"none", none, false, false}, {"vendor", vendor, true, false}, {"parley", parley, false, true}} {
-		if strings.Contains(tt.page, "widget.botstar.com") != tt.theirs || strings.Contains(tt.page, `data-parley="`+visitorKey) != tt.ours {
+		if strings.Contains(tt.page, "widget.botstar.com") != tt.theirs || strings.Contains(tt.page, `data-parley="`+ours.VisitorKey) != tt.ours {
 			t.Errorf("the page of %s has another chat", tt.name)
 		}
 	}

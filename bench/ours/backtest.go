@@ -109,4 +109,4 @@ func (t *tested) history(ctx context.Context) iter.Seq2[backtest.Event, error] {
 }
 
 // Close ends the server.
-func (t *tested) Close() error { return shut(t.bus) }
+func (t *tested) Close() error { return shut(context.Background(), t.bus) }

@@ -30,13 +30,16 @@ func openDatabase(ctx context.Context, kind, dir string) (*database, error) {
 		return openPostgres(ctx)
 	}
 	c, err := sql.OpenSQLite(ctx, filepath.Join(dir, "crm.db"))
-	return &database{Connector: c}, err //nolint:wrapcheck // It says what it was doing.
+	if err != nil {
+		return nil, fmt.Errorf("opening the database: %w", err)
+	}
+	return &database{Connector: c}, nil
 }
 
 func openPostgres(ctx context.Context) (*database, error) {
 	server, err := pgserver.Start(ctx)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // It says what it was doing.
+		return nil, fmt.Errorf("starting PostgreSQL: %w", err)
 	}
 	c, err := sql.OpenPostgres(server.Address())
 	if err != nil {
@@ -81,13 +84,16 @@ type noted struct {
 // PutActivities writes, and tells.
 func (n noted) PutActivities(ctx context.Context, list []crm.Activity) ([]crm.Outcome, error) {
 	out, err := n.Connector.PutActivities(ctx, list)
+	if err != nil {
+		return out, fmt.Errorf("putting chats: %w", err)
+	}
 	now := time.Now()
-	for i := 0; i < len(list) && err == nil; i++ {
-		if !list[i].Record.ClosedAt.IsZero() {
-			n.tell(list[i].Record.Session, now)
+	for _, a := range list {
+		if !a.Record.ClosedAt.IsZero() {
+			n.tell(a.Record.Session, now)
 		}
 	}
-	return out, err //nolint:wrapcheck // The engine reads it.
+	return out, nil
 }
 
 // arrivals are chats on their way into the database.
@@ -146,14 +152,17 @@ func startIntoCRM(ctx context.Context, kind, dir string, most int) (*intoCRM, er
 	if err != nil {
 		return nil, err
 	}
-	i := &intoCRM{arrivals: &arrivals{due: map[string]time.Time{}, room: make(chan struct{}, most)}, db: db, stop: func() error { return nil }}
+	i := &intoCRM{arrivals: &arrivals{due: map[string]time.Time{}, room: make(chan struct{}, most)}, db: db}
 	if i.bus, err = openBus(ctx, bus.Options{Dir: filepath.Join(dir, "nats")}); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	i.stop, err = serveTarget(ctx, i.bus, crm.Options{
 		Name: "bench", Connector: noted{db.Connector, i.arrive}, Since: time.Hour, Window: 20 * time.Millisecond,
 	})
-	return i, err
+	if err != nil {
+		return nil, errors.Join(err, shut(ctx, i.bus), db.Close())
+	}
+	return i, nil
 }
 
 // serveTarget serves a target until it is stopped.
@@ -172,7 +181,9 @@ func serveTarget(ctx context.Context, on *bus.Bus, o crm.Options) (stop func() e
 }
 
 // Close ends the target, its server and the database.
-func (i *intoCRM) Close() error { return errors.Join(i.stop(), shut(i.bus), i.db.Close()) }
+func (i *intoCRM) Close() error {
+	return errors.Join(i.stop(), shut(context.Background(), i.bus), i.db.Close())
+}
 
 // mail publishes letters, many at a time.
 type mail struct {

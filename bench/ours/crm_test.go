@@ -1,6 +1,7 @@
 package ours
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/parley-chat/parley/bench/contend"
+	"github.com/parley-chat/parley/internal/crm/pgserver"
 	"github.com/parley-chat/parley/internal/crm/sql"
 )
 
@@ -18,8 +20,11 @@ func kinds(t *testing.T, run func(t *testing.T, kind string)) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			probe, err := openDatabase(t.Context(), kind, t.TempDir())
-			if err != nil {
+			if errors.Is(err, pgserver.ErrMissing) {
 				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
 			}
 			if err := probe.Close(); err != nil {
 				t.Error(err)

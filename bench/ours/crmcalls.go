@@ -158,5 +158,5 @@ func (c *crmCalls) missing() int {
 
 // Close ends the connector, the stand-in and the bus.
 func (c *crmCalls) Close() error {
-	return errors.Join(c.crm.Close(), c.hosts.Close(), shut(c.bus))
+	return errors.Join(c.crm.Close(), c.hosts.Close(), shut(context.Background(), c.bus))
 }

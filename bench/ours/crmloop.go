@@ -4,6 +4,7 @@ import (
 	"context"
 	stdsql "database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -37,11 +38,14 @@ func startCRMLoop(ctx context.Context, s contend.Setup, kind string) (*crmLoop, 
 	if kind == sql.Postgres {
 		l.lines = db.DB().Stats().MaxOpenConnections
 	}
-	if l.contact, err = l.prepare(ctx, "contacts", "contact_key", contactNames()); err != nil {
-		return l, err
+	l.contact, err = l.prepare(ctx, "contacts", "contact_key", contactNames())
+	if err == nil {
+		l.chat, err = l.prepare(ctx, "chat_sessions", "session_key", chatNames())
 	}
-	l.chat, err = l.prepare(ctx, "chat_sessions", "session_key", chatNames())
-	return l, err
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return l, nil
 }
 
 // contactNames are the columns that the connector fills by default and that are
@@ -90,7 +94,7 @@ func (l *crmLoop) Round(o contend.Order) (contend.Report, error) {
 	err := group.Wait()
 	rep := perSecond(o, int(l.sent.Load()-before), time.Since(begun))
 	if err != nil {
-		return rep, err //nolint:wrapcheck // It says what it was doing.
+		return rep, fmt.Errorf("writing chats: %w", err)
 	}
 	return rep, l.db.holds(ctx, int(l.sent.Load()))
 }
@@ -131,13 +135,27 @@ func (l *crmLoop) write(ctx context.Context, r crm.Record, seq int64) error {
 	if err != nil {
 		return err
 	}
-	if _, err := tx.StmtContext(ctx, l.contact).ExecContext(ctx, l.contactRow(r, seq)...); err != nil { //nolint:sqlclosecheck // The transaction closes it.
+	if err := within(ctx, tx, l.contact, l.contactRow(r, seq)); err != nil {
 		return fmt.Errorf("writing a contact: %w", err)
 	}
-	if _, err := tx.StmtContext(ctx, l.chat).ExecContext(ctx, row...); err != nil { //nolint:sqlclosecheck // As above.
+	if err := within(ctx, tx, l.chat, row); err != nil {
 		return fmt.Errorf("writing a chat: %w", err)
 	}
-	return tx.Commit() //nolint:wrapcheck // The round says what it was doing.
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("committing a chat: %w", err)
+	}
+	return nil
+}
+
+// within writes a row in the transaction, by a statement that was prepared
+// before.
+func within(ctx context.Context, tx *stdsql.Tx, prepared *stdsql.Stmt, row []any) error {
+	s := tx.StmtContext(ctx, prepared)
+	defer func() { _ = s.Close() }() // The transaction would close it, too.
+	if _, err := s.ExecContext(ctx, row...); err != nil {
+		return fmt.Errorf("executing an upsert: %w", err)
+	}
+	return nil
 }
 
 // time is a time as the database keeps it; nil when there is none.

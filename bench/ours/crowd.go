@@ -16,12 +16,18 @@ import (
 	"github.com/parley-chat/parley/internal/bus"
 	"github.com/parley-chat/parley/internal/event"
 	"github.com/parley-chat/parley/internal/visitor"
+	"github.com/parley-chat/parley/internal/visitor/snippet"
 	"github.com/parley-chat/parley/internal/visitor/wire"
 )
 
-// The site whose visitors connect.
+// The site whose visitors connect, by its publishable key, and where their
+// browsers find the gateway.
 const (
-	visitorKey    = "pk_bench_0123456789"
+	VisitorKey = "pk_bench_0123456789"
+	ChatHost   = "chat.example.test"
+)
+
+const (
 	visitorOrigin = "https://shop.example.test"
 	visitorSecret = "what the shop's own backend signs with"
 )
@@ -50,24 +56,71 @@ func startVisitorIdle(ctx context.Context, s contend.Setup) (*visitorIdle, error
 }
 
 // Close ends the crowd and the bus.
-func (v *visitorIdle) Close() error { return errors.Join(v.Held.Close(), shut(v.bus)) }
+func (v *visitorIdle) Close() error {
+	return errors.Join(v.Held.Close(), shut(context.Background(), v.bus))
+}
 
-// Open implements crowd.Server.
-func (g *gate) Open() (crowd.Talk, error) {
+// newGateway returns the gateway of the site. All visitors come from one address
+// here.
+func newGateway(on *bus.Bus) (*visitor.Gateway, error) {
 	made, err := visitor.New(slog.New(slog.DiscardHandler), visitor.Options{
-		Bus: g.bus, Secret: []byte("a secret of thirty-two characters"), Drain: 10 * time.Millisecond,
-		Limits: visitor.Limits{Connects: 1e6, PerIP: 1e6, IP: 1e6}, // All come from one address here.
+		Bus: on, Secret: []byte("a secret of thirty-two characters"), Drain: 10 * time.Millisecond,
+		Limits: visitor.Limits{Connects: 1e6, PerIP: 1e6, IP: 1e6},
 		Sites: []visitor.Site{{
-			Name: siteName, Provider: botstar.Provider(), Key: visitorKey, Origins: []string{visitorOrigin}, Identity: [][]byte{[]byte(visitorSecret)},
+			Name: siteName, Provider: botstar.Provider(), Key: VisitorKey, Origins: []string{visitorOrigin}, Identity: [][]byte{[]byte(visitorSecret)},
 			Config: wire.Config{Enabled: true, Driver: "botstar"},
 		}},
 		Publish: func(ctx context.Context, subject string, e event.Envelope) error {
-			_, err := g.bus.Publish(ctx, subject, e)
-			return err //nolint:wrapcheck // It says what it was doing.
+			if _, err := on.Publish(ctx, subject, e); err != nil {
+				return fmt.Errorf("publishing what a visitor did: %w", err)
+			}
+			return nil
 		},
 	})
 	if err != nil {
-		return crowd.Talk{}, fmt.Errorf("making the gateway: %w", err)
+		return nil, fmt.Errorf("making the gateway: %w", err)
+	}
+	return made, nil
+}
+
+// Gateway is the gateway of the site with a bus of its own, for pages that another
+// server serves.
+type Gateway struct {
+	*visitor.Gateway
+
+	bus *bus.Bus
+}
+
+// OpenGateway opens the gateway; dir is for its bus.
+func OpenGateway(ctx context.Context, dir string) (*Gateway, error) {
+	b, err := openBus(ctx, bus.Options{Dir: dir})
+	if err != nil {
+		return nil, err
+	}
+	made, err := newGateway(b)
+	if err != nil {
+		return nil, errors.Join(err, shut(ctx, b))
+	}
+	return &Gateway{made, b}, nil
+}
+
+// Close ends the bus. The connections are the server's.
+func (g *Gateway) Close() error { return shut(context.Background(), g.bus) }
+
+// Tag is what the site's pages carry, for a gateway that is at ChatHost.
+func Tag() (string, error) {
+	tag, err := snippet.Tag(snippet.Site{Key: VisitorKey, Gateway: "https://" + ChatHost, Provider: "botstar", Consent: snippet.ConsentGiven})
+	if err != nil {
+		return "", fmt.Errorf("making the tag: %w", err)
+	}
+	return tag, nil
+}
+
+// Open implements crowd.Server.
+func (g *gate) Open() (crowd.Talk, error) {
+	made, err := newGateway(g.bus)
+	if err != nil {
+		return crowd.Talk{}, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	var config net.ListenConfig
@@ -84,7 +137,7 @@ func (g *gate) Open() (crowd.Talk, error) {
 // talk is what a page of ours says.
 func talk(address string) (crowd.Talk, error) {
 	hello, err := json.Marshal(wire.Hello{
-		T: wire.KindHello, V: wire.Version, Key: visitorKey, AnonymousID: "anonymous-visitor-%d-abcdef", Life: "life-%d", Tab: "tab-%d",
+		T: wire.KindHello, V: wire.Version, Key: VisitorKey, AnonymousID: "anonymous-visitor-%d-abcdef", Life: "life-%d", Tab: "tab-%d",
 		URL: visitorOrigin + "/pricing", Focused: true,
 	})
 	return crowd.Talk{

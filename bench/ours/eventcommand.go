@@ -70,4 +70,4 @@ func (c *eventCommand) event(visitor, size int) (string, event.Trigger) {
 }
 
 // Close ends the server.
-func (c *eventCommand) Close() error { return shut(c.bus) }
+func (c *eventCommand) Close() error { return shut(context.Background(), c.bus) }

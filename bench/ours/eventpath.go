@@ -115,5 +115,5 @@ func visitorOf(o contend.Order, i int) int { return o.Round*1_000_000 + o.Picks[
 func (p *eventPath) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	return errors.Join(p.check(ctx), shut(p.bus))
+	return errors.Join(p.check(ctx), shut(context.Background(), p.bus))
 }

@@ -120,8 +120,8 @@ func publish(ctx context.Context, on *bus.Bus, n int, of func(i int) (id string,
 }
 
 // shut closes the bus.
-func shut(b *bus.Bus) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func shut(ctx context.Context, b *bus.Bus) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	if err := b.Close(ctx); err != nil {
 		return fmt.Errorf("closing the bus: %w", err)

@@ -142,5 +142,5 @@ func (i *ingesting) prepare(o contend.Order) {
 // Close ends the edge and the server.
 func (i *ingesting) Close() error {
 	i.stop()
-	return errors.Join(<-i.ended, shut(i.bus))
+	return errors.Join(<-i.ended, shut(context.Background(), i.bus))
 }

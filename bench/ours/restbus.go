@@ -33,7 +33,7 @@ func startRESTBus(ctx context.Context, s contend.Setup) (_ *restBus, err error) 
 		return nil, err
 	}
 	r := &restBus{account: a, close: func() error { return nil }}
-	defer func() { //nolint:contextcheck // The context of the start may have ended.
+	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.Close())
 		}
@@ -106,7 +106,7 @@ func (r *restBus) command(ctx context.Context, class event.Class, action string,
 func (r *restBus) Close() error {
 	err := r.close()
 	if r.bus != nil {
-		err = errors.Join(err, shut(r.bus))
+		err = errors.Join(err, shut(context.Background(), r.bus))
 	}
 	return errors.Join(err, r.account.Close())
 }

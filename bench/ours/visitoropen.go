@@ -27,13 +27,9 @@ import (
 	vendor "github.com/parley-chat/parley/internal/standin/botstar"
 	"github.com/parley-chat/parley/internal/standin/shop"
 	"github.com/parley-chat/parley/internal/visitor"
-	"github.com/parley-chat/parley/internal/visitor/snippet"
 )
 
-const (
-	chatHost   = "chat.example.test"
-	openAction = "botstar.widget.open"
-)
+const openAction = "botstar.widget.open"
 
 // visitorOpen opens the chat in a visitor's own tab when an event of his comes:
 // events, workflows, worker and gateway in this process, and a browser of the
@@ -56,7 +52,7 @@ type anybody struct{ bus *bus.Bus }
 func (a anybody) Open(ctx context.Context, site, name string) (session.FarTab, error) {
 	tab, err := visitor.Open(ctx, a.bus, site, name)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // The session says what it was doing.
+		return nil, fmt.Errorf("finding the visitor's tab: %w", err)
 	}
 	return tab, nil
 }
@@ -73,7 +69,7 @@ func startVisitorOpen(ctx context.Context, s contend.Setup) (_ *visitorOpen, err
 		return nil, err
 	}
 	v.far = anybody{v.bus}
-	if err := v.openGate(&s); err != nil { //nolint:contextcheck // It lives as long as its process.
+	if err := v.openGate(&s); err != nil { //nolint:contextcheck // The crowd opens it, and knows of no context.
 		return nil, err
 	}
 	if err := v.start(ctx, s, false); err != nil {
@@ -96,11 +92,11 @@ func (v *visitorOpen) openGate(s *contend.Setup) error {
 		return err
 	}
 	if v.echo, err = crowd.Join(talk); err != nil {
-		return err //nolint:wrapcheck // It says what it was doing.
+		return fmt.Errorf("connecting the visitor who has it echo: %w", err)
 	}
 	hosts := vendor.New(vendor.Options{Keep: 1, ReportEvery: -1}).Hosts()
 	maps.Copy(hosts, shop.New().Hosts())
-	hosts[chatHost] = v.gate.made
+	hosts[ChatHost] = v.gate.made
 	page, err := v.page()
 	if err != nil {
 		return err
@@ -117,9 +113,9 @@ func (v *visitorOpen) openGate(s *contend.Setup) error {
 // page is a page of the shop that carries the tag, for the visitor who is logged
 // in there.
 func (v *visitorOpen) page() (http.Handler, error) {
-	tag, err := snippet.Tag(snippet.Site{Key: visitorKey, Gateway: "https://" + chatHost, Provider: "botstar", Consent: snippet.ConsentGiven})
+	tag, err := Tag()
 	if err != nil {
-		return nil, fmt.Errorf("making the tag: %w", err)
+		return nil, err
 	}
 	identity, err := visitor.SignIdentity([]byte(visitorSecret), siteName, v.who, time.Now().Add(time.Hour))
 	if err != nil {
@@ -244,8 +240,11 @@ func (v *visitorOpen) shut(ctx context.Context, n int, echoes *[]float64) error 
 		return err
 	}
 	took, err := v.echo.Echo()
+	if err != nil {
+		return fmt.Errorf("having the gateway echo: %w", err)
+	}
 	*echoes = append(*echoes, took)
-	return err //nolint:wrapcheck // It says what it was doing.
+	return nil
 }
 
 // Close ends all that was started.
