@@ -33,7 +33,10 @@ type trialOut struct {
 
 func (t *trial) make() actions.Spec {
 	spec := t.spec
-	spec.Scope, spec.Plane = event.ClassWrite, actions.PlaneLocal
+	spec.Scope = event.ClassWrite
+	if spec.Plane == "" {
+		spec.Plane = actions.PlaneLocal
+	}
 	spec.Timeout = actions.Bounds{Min: 100 * time.Millisecond, Default: 10 * time.Second, Max: time.Minute}
 	return actions.New(spec, func(ctx context.Context, env actions.Env, _ trialIn) (actions.Done[trialOut], error) {
 		return t.run(ctx, t, t.runs.Add(1), env)

@@ -182,6 +182,13 @@ func (j *job) cause() session.Command {
 	}
 }
 
+// needKey is the effect key of what the action needs. It differs between attempts:
+// what the last one made has gone with its document, while a visitor's page still
+// has the answer of that time.
+func (j *job) needKey() string {
+	return j.key + "/" + strconv.FormatUint(j.d.Fence, 10) + "." + strconv.Itoa(j.progress.attempt)
+}
+
 func orElse(text, otherwise string) string {
 	if text == "" {
 		return otherwise

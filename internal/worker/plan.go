@@ -149,7 +149,9 @@ func (w *Worker) provide(ctx context.Context, j *job, lease *session.Lease, fact
 			return err
 		}
 	}
-	_, verdict, err := w.perform(ctx, j, lease, w.env(j, lease), maker, json.RawMessage("{}"), true)
+	env := w.env(j, lease)
+	env.Key = j.needKey()
+	_, verdict, err := w.perform(ctx, j, lease, env, maker, json.RawMessage("{}"), true)
 	if err != nil {
 		return err
 	}
