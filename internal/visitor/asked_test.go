@@ -9,8 +9,9 @@ import (
 	"github.com/parley-chat/parley/internal/visitor/wire"
 )
 
-// A page that answers as fast as it is asked floods nobody: answers do not use up
-// what it may send, and what nobody asked for still does.
+// A page that answers as fast as it is asked, and tells what came of it, floods
+// nobody: that does not use up what it may send, and what nobody asked for still
+// does.
 func TestAnswersAreNoFlood(t *testing.T) {
 	t.Parallel()
 	r := setup(t, func(o *visitor.Options) { o.Limits.Visitor = 10 })
@@ -22,6 +23,8 @@ func TestAnswersAreNoFlood(t *testing.T) {
 		if err := tab.Call(t.Context(), "look.page", nil, nil); err != nil {
 			t.Fatalf("call %d: %v", i, err)
 		}
+		p.say(signal(int64(2*i+1), "widget.opened", "api", "", "null"))
+		p.say(signal(int64(2*i+2), "widget.closed", "api", "", "null"))
 	}
 	if s := r.gateway.Stats(); s.Flooded != 0 || s.Opened != 1 {
 		t.Errorf("%d frames were too many, on %d connections", s.Flooded, s.Opened)

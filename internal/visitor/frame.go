@@ -84,11 +84,15 @@ func (g *Gateway) answered(c *conn, data []byte) *closing {
 	return nil
 }
 
-// asked makes up for a frame that we have asked for: who answers as fast as he is
-// asked floods nobody. The caller holds the entry's lock.
+// perCall is how many frames come of a call: its answer, and the signals of what
+// it did, such as that the widget is ready and that its window is open.
+const perCall = 3
+
+// asked makes up for the frames that we have asked for: who answers as fast as he
+// is asked floods nobody. The caller holds the entry's lock.
 func (g *Gateway) asked(c *conn) {
-	c.frames.give(wire.FramesBurst)
-	c.e.rate.give(4 * g.o.Limits.Visitor)
+	c.frames.give(perCall, wire.FramesBurst)
+	c.e.rate.give(perCall, 4*g.o.Limits.Visitor)
 }
 
 // said takes a signal or a track.

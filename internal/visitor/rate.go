@@ -28,8 +28,8 @@ func (b *bucket) take(now time.Time, rate, burst float64) bool {
 	return true
 }
 
-// give gives one token back.
-func (b *bucket) give(burst float64) { b.level = min(burst, b.level+1) }
+// give gives n tokens back.
+func (b *bucket) give(n, burst float64) { b.level = min(burst, b.level+n) }
 
 // buckets are token buckets by name, as many as are in use. Whoever has been
 // silent long enough to have a full bucket is forgotten.
